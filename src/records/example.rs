@@ -1,0 +1,55 @@
+//! Datasets and the examples in them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DatasetId, Question, Trace, Verdict};
+
+/// Which traces a dataset admits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arm {
+    /// Correct ones, and unchecked ones where no verifier exists.
+    Verified,
+    /// Everything that has an answer or not, as OpenThoughts-Unverified-173k.
+    Unverified,
+}
+
+impl Arm {
+    /// The name used in SQL, JSON and the panel.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Unverified => "unverified",
+        }
+    }
+}
+
+/// A trace admitted to a dataset, with what it was asked and what was decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// What was asked.
+    pub question: Question,
+    /// What the teacher answered.
+    pub trace: Trace,
+    /// What the verifier said, if it looked.
+    pub verdict: Option<Verdict>,
+}
+
+/// A dataset in the store: immutable once it has a row.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Dataset {
+    /// Its row.
+    pub id: DatasetId,
+    /// For people, e.g. `rehearsal`.
+    pub name: String,
+    /// Which traces it admits.
+    pub arm: Arm,
+    /// SHA-256 over its configuration and the content of its examples, hex.
+    pub hash: String,
+    /// How many examples it has.
+    pub rows: u64,
+    /// Folder of its files, relative to the data folder.
+    pub path: String,
+    /// When it was made, RFC 3339, UTC.
+    pub created_at: String,
+}

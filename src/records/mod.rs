@@ -1,0 +1,19 @@
+//! The words of the house. Values only: no SQL, no HTTP, no files, no time of day.
+
+mod example;
+mod id;
+mod job;
+mod question;
+mod run;
+mod score;
+mod trace;
+mod verdict;
+
+pub use example::{Arm, Dataset, Example};
+pub use id::{DatasetId, JobId, PlanId, QuestionId, RunId, TraceId};
+pub use job::{Event, Job, JobKind, JobProgress, JobState, PlanRow};
+pub use question::{Domain, NewQuestion, Question, Split, Tests};
+pub use run::{Checkpoint, Run, RunState, Step};
+pub use score::{Sample, Score};
+pub use trace::{FinishReason, NewTrace, Reply, Trace};
+pub use verdict::{Verdict, VerdictRow};
