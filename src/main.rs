@@ -1,3 +1,7 @@
 //! Parses, runs, prints errors with their hints, and sets the exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    thinkery::cli::main()
+}
