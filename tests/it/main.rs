@@ -1,0 +1,3 @@
+//! Tests from outside: the house's invariants, and the real binary.
+
+mod architecture;
