@@ -2,6 +2,9 @@
 //!
 //! Answers; does not remember: the store is its callers' business.
 
+pub mod answer;
+pub mod prompt;
+
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
