@@ -4,6 +4,8 @@
 
 pub mod answer;
 pub mod prompt;
+pub mod template;
+pub mod tokenizer;
 
 use std::ops::ControlFlow;
 

@@ -1,0 +1,163 @@
+//! Tests of the templates: what training sees is what serving sees.
+
+use super::{Template, TemplateName, Turn};
+use crate::chat::tokenizer::{ChatFiles, SPECIALS, Tokenizer, Vocabulary};
+use crate::chat::{Message, Role};
+
+fn tokenizer() -> Tokenizer {
+    let texts =
+        ["You are a helpful assistant.", "user assistant system", "What is 2 + 2? It is 4."];
+    let vocabulary = Vocabulary { size: 320, specials: &SPECIALS, words: &[] };
+    Tokenizer::train(texts.iter().cycle().take(30), &vocabulary).unwrap()
+}
+
+fn message(role: Role, content: &str) -> Message {
+    Message { role, content: content.into() }
+}
+
+fn conversation() -> Vec<Message> {
+    vec![
+        message(Role::User, "What is 2 + 2?"),
+        message(Role::Assistant, "It is 4."),
+        message(Role::User, "\n\nSure? <|im_end|>"),
+        message(Role::Assistant, "Yes."),
+    ]
+}
+
+/// A template read from the folder that a model with `template` is saved in.
+fn saved(tokenizer: &Tokenizer, template: &str) -> (tempfile::TempDir, Template) {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ChatFiles { template, eos: "<|im_end|>", context: 128 };
+    tokenizer.save(dir.path(), &files).unwrap();
+    let template = Template::open(dir.path()).unwrap();
+    (dir, template)
+}
+
+#[track_caller]
+fn check_rendered(name: TemplateName, messages: &[Message], expected: &str) {
+    let tokenizer = tokenizer();
+    let ids = Template::built_in(name).prompt(&tokenizer, messages).unwrap();
+    assert_eq!(tokenizer.decode(&ids, true).unwrap(), expected);
+}
+
+#[test]
+fn a_question_without_system_message_gets_qwens() {
+    check_rendered(
+        TemplateName::Qwen25Openthinker,
+        &[Message::user("Hi")],
+        "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.\
+         <|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
+    );
+}
+
+#[test]
+fn a_system_message_of_its_own_replaces_it() {
+    check_rendered(
+        TemplateName::Qwen25Openthinker,
+        &[message(Role::System, "Be brief."), Message::user("Hi")],
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n\
+         <|im_start|>assistant\n",
+    );
+}
+
+#[test]
+fn plain_chatml_has_no_system_message() {
+    check_rendered(
+        TemplateName::Chatml,
+        &[Message::user("Hi")],
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
+    );
+}
+
+#[test]
+fn openthinkers_answers_end_with_endoftext_and_chatmls_with_im_end() {
+    let tokenizer = tokenizer();
+    let ends = |name| {
+        let turns = Template::built_in(name).turns(&tokenizer, &conversation()).unwrap();
+        turns.iter().map(|turn| tokenizer.decode(&turn.answer, true).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        ends(TemplateName::Qwen25Openthinker),
+        ["It is 4.<|endoftext|>", "Yes.<|endoftext|>"]
+    );
+    assert_eq!(ends(TemplateName::Chatml), ["It is 4.<|im_end|>\n", "Yes.<|im_end|>\n"]);
+}
+
+#[track_caller]
+fn check_serving_sees_what_training_saw(template: &Template) {
+    let tokenizer = tokenizer();
+    let messages = conversation();
+    let turns = template.turns(&tokenizer, &messages).unwrap();
+    assert_eq!(turns.len(), 2);
+    let asked = template.prompt(&tokenizer, &messages[..1]).unwrap();
+    assert_eq!(asked, turns[0].prompt);
+    let asked_again = template.prompt(&tokenizer, &messages[..3]).unwrap();
+    let Turn { prompt, answer } = &turns[0];
+    let seen: Vec<u32> =
+        [prompt, answer, &turns[1].prompt].into_iter().flatten().copied().collect();
+    assert_eq!(asked_again, seen);
+    let typed = tokenizer.id("<|im_end|>").unwrap();
+    let ends = turns[1].prompt.iter().filter(|id| **id == typed).count();
+    assert!(ends == 1, "what a user types is never special: {:?}", turns[1].prompt);
+}
+
+#[test]
+fn serving_sees_what_training_saw() {
+    for name in [TemplateName::Qwen25Openthinker, TemplateName::Chatml] {
+        let template = Template::built_in(name);
+        check_serving_sees_what_training_saw(&template);
+        let (_dir, opened) = saved(&tokenizer(), template.jinja());
+        check_serving_sees_what_training_saw(&opened);
+        // The same text with a blank more is nobody's built-in: it goes through Jinja.
+        let (_dir, foreign) = saved(&tokenizer(), &format!("{}{{# #}}", template.jinja()));
+        check_serving_sees_what_training_saw(&foreign);
+    }
+}
+
+#[test]
+fn pieces_and_their_jinja_agree() {
+    let tokenizer = tokenizer();
+    let conversations = [
+        vec![Message::user("  What is 7?\n")],
+        vec![message(Role::System, "Be brief."), Message::user("Hi <|im_start|>")],
+        conversation()[..3].to_vec(),
+    ];
+    for name in [TemplateName::Qwen25Openthinker, TemplateName::Chatml] {
+        let template = Template::built_in(name);
+        let (_dir, foreign) = saved(&tokenizer, &format!("{}{{# #}}", template.jinja()));
+        for messages in &conversations {
+            let pieces = template.prompt(&tokenizer, messages).unwrap();
+            assert_eq!(foreign.prompt(&tokenizer, messages).unwrap(), pieces, "{messages:?}");
+        }
+    }
+}
+
+#[test]
+fn huggings_face_dialect_is_understood() {
+    let source = "{{ bos_token }}{%- set ns = namespace(system='') %}\
+        {%- for message in messages %}{%- if message.role == 'system' %}\
+        {%- set ns.system = message['content'].strip() %}{%- endif %}{%- endfor %}\
+        {{ ns.system }}|{{ messages[-1]['content'].split(' ')[-1].upper() }}\
+        |{{ {'a': [1, 'é']} | tojson }}{{ messages | length }}\
+        {% if add_generation_prompt %}>{% endif %}";
+    let config = serde_json::json!({"bos_token": {"content": "<s>"}});
+    let jinja = super::Jinja::new(source.into(), &config).unwrap();
+    let messages = [message(Role::System, " Be brief. "), Message::user("the end")];
+    let text = jinja.render(&messages, true).unwrap();
+    assert_eq!(text, "<s>Be brief.|END|{\"a\": [1, \"é\"]}2>");
+}
+
+#[test]
+fn a_template_that_raises_says_why() {
+    let source = "{{ raise_exception('roles must alternate') }}";
+    let (_dir, template) = saved(&tokenizer(), source);
+    let error = template.prompt(&tokenizer(), &[Message::user("Hi")]).unwrap_err();
+    assert!(format!("{error:#}").contains("roles must alternate"), "{error:#}");
+}
+
+#[test]
+fn a_model_without_template_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Template::open(dir.path()).unwrap_err();
+    assert!(crate::hint::of(&error).unwrap().contains("chat_template.jinja"), "{error}");
+}
