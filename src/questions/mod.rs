@@ -1,1 +1,3 @@
-//! To be written.
+//! Where questions come from, and which of them stay.
+
+pub mod rehearsal;
