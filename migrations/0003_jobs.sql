@@ -22,6 +22,8 @@ create table jobs (
     error text,
     hint text,
     summary text,
+    -- Fingerprint of what the job read: equal again, nothing to do.
+    inputs text,
     created_at text not null,
     started_at text,
     finished_at text

@@ -9,6 +9,7 @@ mod dataset;
 mod distill;
 mod doctor;
 mod evaluate;
+mod foreground;
 mod grade;
 mod job;
 mod logits;
@@ -25,6 +26,7 @@ mod train;
 mod up;
 mod verify;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -131,6 +133,7 @@ pub enum Command {
 /// could not, 2 wrong usage.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    log_to_stderr(&cli);
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -138,6 +141,25 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Sends the log to standard error: warnings, and from `up`, `job` and `-v` on what happens.
+fn log_to_stderr(cli: &Cli) {
+    use tracing_subscriber::filter::LevelFilter;
+    let talks = matches!(cli.command, Command::Up(_) | Command::Job(_));
+    let level = match cli.global.verbose + u8::from(talks) {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(!no_color && std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

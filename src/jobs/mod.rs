@@ -1,1 +1,18 @@
-//! To be written.
+//! Work in progress: each stage run is a row and a child process of the same binary.
+//!
+//! A job that crashes, or is killed for its memory, takes nobody with it; cancel is a signal.
+//! State passes through the store. What a stage does is the stage's business.
+
+mod child;
+mod owner;
+mod runner;
+mod stages;
+mod work;
+
+pub use child::{Launch, TEACHER_KEY, tie};
+pub use owner::{Owner, Watch};
+pub use runner::Runner;
+pub use stages::Secrets;
+pub use work::work;
+
+pub use crate::records::JobKind as Kind;

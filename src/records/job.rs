@@ -148,6 +148,9 @@ pub struct Job {
     pub hint: Option<String>,
     /// What the stage counted, once done.
     pub summary: Option<serde_json::Value>,
+    /// Fingerprint of what it read, once done: equal again, there is nothing to do.
+    #[serde(skip)]
+    pub inputs: Option<String>,
     /// RFC 3339, UTC.
     pub created_at: String,
     /// RFC 3339, UTC.

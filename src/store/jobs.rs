@@ -18,7 +18,7 @@ pub struct NewJob {
 }
 
 const COLUMNS: &str = "id, plan_id, kind, config, state, done, total, note, pid, error, hint, \
-     summary, created_at, started_at, finished_at";
+     summary, inputs, created_at, started_at, finished_at";
 
 fn job(row: &Row<'_>) -> Result<Job> {
     let bad = |name: &str| Error::Decode { what: "job", message: format!("unknown `{name}`") };
@@ -37,9 +37,10 @@ fn job(row: &Row<'_>) -> Result<Job> {
         error: row.get(9)?,
         hint: row.get(10)?,
         summary: summary.map(|text| json(&text, "job summary")).transpose()?,
-        created_at: row.get(12)?,
-        started_at: row.get(13)?,
-        finished_at: row.get(14)?,
+        inputs: row.get(12)?,
+        created_at: row.get(13)?,
+        started_at: row.get(14)?,
+        finished_at: row.get(15)?,
     })
 }
 
@@ -221,15 +222,17 @@ impl Store {
         })
     }
 
-    /// Stores what a finished stage counted.
+    /// Ends a job well: what its stage counted, and the fingerprint of what it read.
     ///
     /// # Errors
     /// If the database refuses.
-    pub fn set_job_summary(&self, id: JobId, summary: &serde_json::Value) -> Result<()> {
+    pub fn finish_job(&self, id: JobId, summary: &serde_json::Value, inputs: &str) -> Result<()> {
         self.transaction(|connection| {
             connection.execute(
-                "update jobs set summary = ?2 where id = ?1",
-                params![id.0, summary.to_string()],
+                "update jobs set state = 'done', summary = ?2, inputs = ?3, finished_at = ?4,
+                     pid = null, error = null, hint = null
+                 where id = ?1 and state in ('running', 'stopping')",
+                params![id.0, summary.to_string(), inputs, now()],
             )?;
             announce(connection, id)?;
             Ok(())
@@ -259,7 +262,8 @@ impl Store {
         self.transaction(|connection| {
             connection.execute(
                 "update jobs set state = 'queued', error = null, hint = null, summary = null,
-                     finished_at = null, pid = null
+                     inputs = null, started_at = null, finished_at = null, pid = null,
+                     done = 0, total = 0, note = ''
                  where id = ?1 and state in ('done', 'failed', 'cancelled', 'interrupted')",
                 [id.0],
             )?;

@@ -1,0 +1,106 @@
+//! What each kind of job runs, and how to see that it has nothing to do.
+
+use anyhow::Context as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::Launch;
+use crate::records::{JobKind, RunState};
+use crate::stage::Context;
+use crate::store::Store;
+
+/// What a job may need to know and no row, recipe or log may hold.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// The teacher's bearer key.
+    pub teacher_key: Option<String>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let known = if self.teacher_key.is_some() { "set" } else { "not set" };
+        f.debug_struct("Secrets").field("teacher_key", &known).finish()
+    }
+}
+
+/// Runs the stage `kind` with `config` and gives its summary.
+pub(super) fn run(
+    cx: &Context,
+    launch: &Launch,
+    kind: JobKind,
+    config: serde_json::Value,
+) -> anyhow::Result<serde_json::Value> {
+    let _ = (cx, launch, config);
+    anyhow::bail!("the stage `{}` is not built yet", kind.name())
+}
+
+/// Runs one stage: its configuration from JSON, its summary to JSON.
+fn stage<C: DeserializeOwned, S: Serialize>(
+    cx: &Context,
+    config: serde_json::Value,
+    run: impl FnOnce(&Context, &C) -> anyhow::Result<S>,
+) -> anyhow::Result<serde_json::Value> {
+    let config = serde_json::from_value(config).context("could not read the job's settings")?;
+    serde_json::to_value(run(cx, &config)?).context("could not write the summary")
+}
+
+/// Fingerprint of everything in the store that `kind` reads. Equal to the one of a finished job
+/// with the same settings: nothing to do.
+pub(super) fn inputs(store: &Store, kind: JobKind) -> anyhow::Result<String> {
+    let questions = || -> anyhow::Result<String> {
+        let counts = store.question_counts()?;
+        let one = |count: &crate::store::QuestionCount| {
+            format!("{}/{}/{}/{}", count.split, count.source, count.family, count.count)
+        };
+        Ok(counts.iter().map(one).collect::<Vec<_>>().join(","))
+    };
+    let seen = match kind {
+        JobKind::Questions => String::new(),
+        JobKind::Distill => questions()?,
+        JobKind::Verify => {
+            let traces = store.trace_counts()?.traces;
+            format!("{} {traces}", questions()?)
+        }
+        JobKind::Dataset => format!("{:?}", store.trace_counts()?),
+        JobKind::Train => {
+            let datasets = store.datasets()?;
+            let one = |set: &crate::records::Dataset| format!("{}:{}", set.id, set.path);
+            datasets.iter().map(one).collect::<Vec<_>>().join(",")
+        }
+        JobKind::Evaluate => format!("{} {}", questions()?, models(store)?),
+        JobKind::Serve => models(store)?,
+    };
+    Ok(format!("{:x}", Sha256::digest(seen)))
+}
+
+/// The models that training left, as far as their files are there.
+fn models(store: &Store) -> anyhow::Result<String> {
+    let mut models = Vec::new();
+    for run in store.runs()? {
+        let there = store.absolute(&run.path).join("final/config.json").exists();
+        models.push(format!("{}:{}:{there}", run.path, run.state == RunState::Done));
+    }
+    models.sort();
+    Ok(models.join(","))
+}
+
+/// Whether what `kind` writes is still there.
+pub(super) fn outputs_exist(store: &Store, kind: JobKind) -> anyhow::Result<bool> {
+    Ok(match kind {
+        JobKind::Dataset => {
+            store.datasets()?.iter().all(|dataset| store.absolute(&dataset.path).exists())
+        }
+        JobKind::Train => {
+            let done = |run: &crate::records::Run| {
+                run.state == RunState::Done && store.absolute(&run.path).join("final").exists()
+            };
+            store.runs()?.iter().all(done)
+        }
+        JobKind::Questions
+        | JobKind::Distill
+        | JobKind::Verify
+        | JobKind::Evaluate
+        | JobKind::Serve => true,
+    })
+}

@@ -1,0 +1,1 @@
+//! Tests of recipes: what is wrong is said, all of it, with the line and the remedy.
