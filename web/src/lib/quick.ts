@@ -1,0 +1,19 @@
+/**
+ * The two sizes a rehearsal is started in from here.
+ *
+ * The quick look runs the same stages on a fraction of the questions and steps: it shows that everything
+ * works on this machine, and its scores mean nothing.
+ */
+
+export type Scale = 'whole' | 'quick'
+
+/** What the quick look changes, as `--set` on the command line. */
+export const QUICK: Record<string, number> = {}
+
+export const changes = (scale: Scale): Record<string, number> => (scale === 'quick' ? QUICK : {})
+
+/** The command line that starts the same jobs. */
+export function command(scale: Scale): string {
+  const sets = Object.entries(changes(scale)).map(([path, value]) => ` --set ${path}=${value}`)
+  return `thinkery run rehearsal${sets.join('')}`
+}

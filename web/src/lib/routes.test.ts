@@ -1,0 +1,12 @@
+import { expect, test } from 'vitest'
+import { match } from './routes'
+
+test('every address means one page', () => {
+  expect(match('/')).toEqual({ page: 'dashboard' })
+  expect(match('/jobs')).toEqual({ page: 'jobs' })
+  expect(match('/jobs/')).toEqual({ page: 'jobs' })
+  expect(match('/jobs/12')).toEqual({ page: 'job', id: 12 })
+  expect(match('/jobs/x')).toEqual({ page: 'missing', path: '/jobs/x' })
+  expect(match('/jobs/1/2')).toEqual({ page: 'missing', path: '/jobs/1/2' })
+  expect(match('/nothing')).toEqual({ page: 'missing', path: '/nothing' })
+})

@@ -1,0 +1,45 @@
+/** Which page a path means. Every page has an address; an unknown address has a page that says so. */
+
+export type Route =
+  | { page: 'dashboard' }
+  | { page: 'jobs' }
+  | { page: 'job'; id: number }
+  | { page: 'chat' }
+  | { page: 'setup' }
+  | { page: 'login' }
+  | { page: 'missing'; path: string }
+
+export function match(path: string): Route {
+  const parts = path.split('/').filter(Boolean)
+  const [first, second] = parts
+  if (parts.length === 0) return { page: 'dashboard' }
+  if (
+    parts.length === 1 &&
+    (first === 'jobs' || first === 'chat' || first === 'setup' || first === 'login')
+  ) {
+    return { page: first }
+  }
+  if (parts.length === 2 && first === 'jobs' && second && /^\d{1,15}$/.test(second)) {
+    return { page: 'job', id: Number(second) }
+  }
+  return { page: 'missing', path }
+}
+
+export function title(route: Route): string {
+  switch (route.page) {
+    case 'dashboard':
+      return 'Dashboard'
+    case 'jobs':
+      return 'Jobs'
+    case 'job':
+      return `Job ${route.id}`
+    case 'chat':
+      return 'Chat'
+    case 'setup':
+      return 'Set up'
+    case 'login':
+      return 'Log in'
+    case 'missing':
+      return 'Not found'
+  }
+}
