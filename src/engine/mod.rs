@@ -4,6 +4,22 @@
 //! implemented in `engine::burn`, the only folder that names burn. [`open_generator`] and
 //! [`open_trainer`] choose the backend at run time; built without one they say so.
 
+pub mod fake;
+pub mod sampler;
+pub mod worker;
+
+#[cfg(feature = "cpu")]
+mod burn;
+#[cfg(not(feature = "cpu"))]
+#[path = "none.rs"]
+mod burn;
+#[cfg(feature = "cuda")]
+#[path = "burn/cuda.rs"]
+mod cuda;
+#[cfg(all(feature = "cpu", not(feature = "cuda")))]
+#[path = "burn/no_cuda.rs"]
+mod cuda;
+
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -265,6 +281,12 @@ pub trait Trainer {
     /// If a file is missing or does not fit the model.
     fn load_state(&mut self, dir: &Path) -> Result<()>;
 
+    /// The accumulated gradients under the names of the model's files, to compare with a reference.
+    fn gradients(&self) -> Vec<(String, Vec<f32>)>;
+
+    /// The weights under the names of the model's files.
+    fn weights(&self) -> Vec<(String, Vec<f32>)>;
+
     /// Peak memory of the device, or of the process on the processor.
     fn peak_memory_bytes(&self) -> u64;
 }
@@ -282,4 +304,26 @@ pub struct Facts {
     pub nvrtc: Option<String>,
     /// The NCCL library found.
     pub nccl: Option<String>,
+}
+
+/// Opens a model in Hugging Face layout to generate with.
+///
+/// # Errors
+/// [`Error::NoBackend`] and [`Error::NoDevice`] if the device is not there, [`Error::BadModel`]
+/// naming the file or tensor that is wrong.
+pub fn open_generator(device: Device, dir: &Path) -> Result<Box<dyn Generator>> {
+    burn::open_generator(device, dir)
+}
+
+/// Opens a model to train.
+///
+/// # Errors
+/// As [`open_generator`].
+pub fn open_trainer(device: Device, weights: Weights<'_>, adam: Adam) -> Result<Box<dyn Trainer>> {
+    burn::open_trainer(device, weights, adam)
+}
+
+/// What there is on this machine. Opens nothing that is not there, and never panics.
+pub fn facts() -> Facts {
+    burn::facts()
 }

@@ -1,0 +1,52 @@
+//! The engine on burn: the only folder that names it.
+//!
+//! Tensors carry no backend; the device they live on is chosen at run time, never by default.
+
+mod architectures;
+mod decoder;
+mod packing;
+mod parameters;
+mod rotary;
+
+mod ops;
+
+mod files;
+mod weights;
+
+mod cache;
+mod generator;
+
+mod adamw;
+mod trainer;
+
+mod device;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use self::generator::BurnGenerator;
+use self::trainer::BurnTrainer;
+use super::{Adam, Device, Facts, Generator, Result, Trainer, Weights};
+
+/// Opens a model to generate with.
+pub(super) fn open_generator(device: Device, dir: &Path) -> Result<Box<dyn Generator>> {
+    Ok(Box::new(BurnGenerator::open(device::open(device)?, dir)?))
+}
+
+/// Opens a model to train.
+pub(super) fn open_trainer(
+    device: Device,
+    weights: Weights<'_>,
+    adam: Adam,
+) -> Result<Box<dyn Trainer>> {
+    Ok(Box::new(BurnTrainer::open(device::open(device)?, weights, adam)?))
+}
+
+/// What was compiled in and what the machine has.
+pub(super) fn facts() -> Facts {
+    let mut facts = Facts { backends: vec!["cpu"], ..Facts::default() };
+    super::cuda::facts(&mut facts);
+    facts
+}

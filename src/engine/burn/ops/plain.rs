@@ -1,0 +1,116 @@
+//! The operations in plain burn: the reference for our own kernels, and what GPUs run.
+
+use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
+
+use crate::engine::burn::decoder::Heads;
+use crate::engine::burn::packing::Packing;
+use crate::engine::burn::rotary::Rotary;
+
+/// Rows of the table.
+pub(crate) fn embedding(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
+    table.select(0, ids)
+}
+
+/// `x · weightᵀ`; the weight is `[outputs, inputs]` as in files.
+pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    x.matmul(weight.transpose())
+}
+
+/// Each row divided by its root mean square, times the weight `[1, columns]`.
+pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f64) -> Tensor<2> {
+    let mean_square = (x.clone() * x.clone()).mean_dim(1);
+    x / (mean_square + epsilon).sqrt() * weight
+}
+
+/// Adds the bias and rotates queries and keys by their position.
+pub(crate) fn bias_and_rotate(
+    qkv: Tensor<2>,
+    bias: Tensor<2>,
+    rotary: &Rotary,
+    heads: Heads,
+) -> Tensor<2> {
+    let [tokens, width] = qkv.dims();
+    let turned = heads.query + heads.kv;
+    let qkv = (qkv + bias).reshape([tokens, width / heads.size, heads.size]);
+    let half = heads.size / 2;
+    let first = qkv.clone().slice([0..tokens, 0..turned, 0..half]);
+    let second = qkv.clone().slice([0..tokens, 0..turned, half..heads.size]);
+    let value = qkv.slice([0..tokens, turned..turned + heads.kv, 0..heads.size]);
+    let (cos, sin) = (rotary.cos.clone().unsqueeze_dim(1), rotary.sin.clone().unsqueeze_dim(1));
+    let low = first.clone() * cos.clone() - second.clone() * sin.clone();
+    let high = second * cos + first * sin;
+    let turned = Tensor::cat(vec![low, high], 2);
+    Tensor::cat(vec![turned, value], 1).reshape([tokens, width])
+}
+
+/// Causal attention of each sequence of the packing by itself.
+///
+/// The batch is padded on the right: a causal mask already hides the padding from every real
+/// token, and the padding's own rows are dropped.
+pub(crate) fn attention(qkv: Tensor<2>, packing: &Packing, heads: Heads) -> Tensor<2> {
+    let device = qkv.device().inner();
+    let (sequences, longest) = (packing.ranges().len(), packing.longest());
+    let width = heads.query + 2 * heads.kv;
+    let qkv = qkv
+        .select(0, packing.padded_rows(&device))
+        .reshape([sequences, longest, width, heads.size])
+        .swap_dims(1, 2);
+    let part = |from: usize, count: usize| qkv.clone().narrow(1, from, count);
+    let query = part(0, heads.query);
+    let shared = heads.query / heads.kv;
+    let repeat = |kv: Tensor<4>| {
+        kv.unsqueeze_dim::<5>(2)
+            .expand([sequences, heads.kv, shared, longest, heads.size])
+            .reshape([sequences, heads.query, longest, heads.size])
+    };
+    let key = repeat(part(heads.query, heads.kv));
+    let value = repeat(part(heads.query + heads.kv, heads.kv));
+    let hidden: Tensor<2, Bool> = Tensor::tril_mask([longest, longest], 0, &device);
+    let scores = query.matmul(key.transpose()) * (1.0 / (heads.size as f64).sqrt());
+    let scores = scores.mask_fill(hidden.unsqueeze::<4>(), f32::NEG_INFINITY);
+    activation::softmax(scores, 3)
+        .matmul(value)
+        .swap_dims(1, 2)
+        .reshape([sequences * longest, heads.query_width()])
+        .select(0, packing.places(&device))
+}
+
+/// `silu(gate) * up` of `[gate | up]`.
+pub(crate) fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
+    let half = gate_up.dims()[1] / 2;
+    let gate = gate_up.clone().narrow(1, 0, half);
+    let up = gate_up.narrow(1, half, half);
+    activation::silu(gate) * up
+}
+
+/// The sum over rows of `-log softmax(logits)[target]`.
+pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let rows = logits.dims()[0];
+    let picked = activation::log_softmax(logits, 1).gather(1, targets.reshape([rows, 1]));
+    picked.sum().neg()
+}
+
+/// One query per sequence against keys and values `[sequences * longest, width]`, of which only
+/// the first `lengths` of each sequence count.
+pub(crate) fn attend_past(
+    query: Tensor<2>,
+    key: Tensor<2>,
+    value: Tensor<2>,
+    lengths: &[usize],
+    heads: Heads,
+) -> Tensor<2> {
+    let device = query.device();
+    let sequences = lengths.len();
+    let longest = key.dims()[0] / sequences;
+    let shared = heads.query / heads.kv;
+    let query = query.reshape([sequences, heads.kv, shared, heads.size]);
+    let split =
+        |kv: Tensor<2>| kv.reshape([sequences, longest, heads.kv, heads.size]).swap_dims(1, 2);
+    let hidden: Vec<bool> =
+        lengths.iter().flat_map(|length| (0..longest).map(move |at| at >= *length)).collect();
+    let hidden = TensorData::new(hidden, [sequences, 1, 1, longest]);
+    let hidden = Tensor::<4, Bool>::from_data(hidden, &device);
+    let scores = query.matmul(split(key).transpose()) * (1.0 / (heads.size as f64).sqrt());
+    let scores = scores.mask_fill(hidden, f32::NEG_INFINITY);
+    activation::softmax(scores, 3).matmul(split(value)).reshape([sequences, heads.query_width()])
+}

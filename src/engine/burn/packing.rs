@@ -1,0 +1,98 @@
+//! Sequences of different lengths side by side in one matrix, without padding.
+
+use std::ops::Range;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::rotary::Rotary;
+
+/// Where each sequence stands in a packed batch.
+#[derive(Clone)]
+pub(crate) struct Packing {
+    ids: Vec<u32>,
+    ranges: Vec<Range<usize>>,
+    rotary: Rotary,
+}
+
+impl Packing {
+    /// Packs whole sequences, each from its first position on.
+    pub(crate) fn new<'a>(
+        sequences: impl IntoIterator<Item = &'a [u32]>,
+        tables: &super::rotary::Tables,
+        device: &Device,
+    ) -> Self {
+        let mut ids = Vec::new();
+        let mut ranges = Vec::new();
+        let mut positions = Vec::new();
+        for sequence in sequences {
+            let start = ids.len();
+            ids.extend_from_slice(sequence);
+            positions.extend(0..sequence.len());
+            ranges.push(start..ids.len());
+        }
+        let rotary = tables.at(&positions, device);
+        Self { ids, ranges, rotary }
+    }
+
+    /// One token per sequence, each at its own position.
+    pub(crate) fn single(
+        tokens: &[u32],
+        positions: &[usize],
+        tables: &super::rotary::Tables,
+        device: &Device,
+    ) -> Self {
+        let ranges = (0..tokens.len()).map(|row| row..row + 1).collect();
+        Self { ids: tokens.to_vec(), ranges, rotary: tables.at(positions, device) }
+    }
+
+    /// Tokens of all sequences.
+    pub(crate) fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The rows of each sequence.
+    pub(crate) fn ranges(&self) -> &[Range<usize>] {
+        &self.ranges
+    }
+
+    /// Cosines and sines for each row.
+    pub(crate) fn rotary(&self) -> &Rotary {
+        &self.rotary
+    }
+
+    /// The token ids as burn takes them.
+    pub(crate) fn ids_data(&self) -> TensorData {
+        let ids: Vec<i64> = self.ids.iter().map(|id| i64::from(*id)).collect();
+        TensorData::new(ids, [self.ids.len()])
+    }
+
+    /// The longest sequence.
+    pub(crate) fn longest(&self) -> usize {
+        self.ranges.iter().map(ExactSizeIterator::len).max().unwrap_or(0)
+    }
+
+    /// For each place of a padded `[sequences, longest]` batch the packed row that fills it; places
+    /// after a sequence's end repeat row 0 and are never looked at.
+    pub(crate) fn padded_rows(&self, device: &Device) -> Tensor<1, Int> {
+        let longest = self.longest();
+        let mut rows = Vec::with_capacity(self.ranges.len() * longest);
+        for range in &self.ranges {
+            let row_at = |place: usize| if place < range.len() { range.start + place } else { 0 };
+            rows.extend((0..longest).map(|place| row_at(place) as i64));
+        }
+        let count = rows.len();
+        Tensor::from_data(TensorData::new(rows, [count]), device)
+    }
+
+    /// For each packed row its place in the padded batch.
+    pub(crate) fn places(&self, device: &Device) -> Tensor<1, Int> {
+        let longest = self.longest();
+        let places: Vec<i64> = (self.ranges.iter().enumerate())
+            .flat_map(|(sequence, range)| {
+                (0..range.len()).map(move |place| (sequence * longest + place) as i64)
+            })
+            .collect();
+        let count = places.len();
+        Tensor::from_data(TensorData::new(places, [count]), device)
+    }
+}

@@ -1,0 +1,135 @@
+//! Twins: the same thing computed in two ways.
+
+use serde_json::{Value, json};
+
+use super::generator::BurnGenerator;
+use super::trainer::BurnTrainer;
+use super::weights::Model;
+use crate::engine::{Adam, Generator, IGNORE, Sequence, Slot, Trainer, Weights};
+
+pub(crate) const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
+
+/// A small model with everything that the architecture has.
+pub(crate) fn config(heads: usize, kv_heads: usize, tied: bool) -> Value {
+    json!({
+        "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu",
+        "vocab_size": 61, "hidden_size": heads * 8, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": heads, "num_key_value_heads": kv_heads,
+        "max_position_embeddings": 512, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        "tie_word_embeddings": tied, "initializer_range": 0.1, "eos_token_id": 2,
+    })
+}
+
+pub(crate) fn device() -> burn::tensor::Device {
+    burn::tensor::Device::flex()
+}
+
+fn trainer(seed: u64) -> BurnTrainer {
+    let config = config(4, 2, true);
+    BurnTrainer::open(device(), Weights::Random { config: &config, seed }, ADAM).unwrap()
+}
+
+/// Sequences of these lengths, the first third of each not trained on.
+pub(crate) fn sequences(lengths: &[usize]) -> Vec<Sequence> {
+    let one = |(number, length): (usize, &usize)| {
+        let input_ids: Vec<u32> =
+            (0..*length).map(|at| ((at * 7 + number * 13) % 61) as u32).collect();
+        let label = |(at, id): (usize, &u32)| if at < length / 3 { IGNORE } else { i64::from(*id) };
+        let labels = input_ids.iter().enumerate().map(label).collect();
+        Sequence { input_ids, labels }
+    };
+    lengths.iter().enumerate().map(one).collect()
+}
+
+/// The largest difference, relative to the largest value.
+#[track_caller]
+pub(crate) fn check_close(name: &str, left: &[f32], right: &[f32], tolerance: f32) {
+    assert_eq!(left.len(), right.len(), "{name}");
+    let largest = right.iter().fold(1e-6_f32, |most, value| most.max(value.abs()));
+    let apart = left.iter().zip(right).map(|(l, r)| (l - r).abs()).fold(0.0, f32::max);
+    assert!(apart <= tolerance * largest, "{name}: {apart} apart, largest {largest}");
+}
+
+fn check_same_gradients(left: &BurnTrainer, right: &BurnTrainer, tolerance: f32) {
+    for ((name, left), (_, right)) in left.gradients().iter().zip(&right.gradients()) {
+        check_close(name, left, right, tolerance);
+    }
+}
+
+#[test]
+fn packed_sequences_do_not_see_each_other() {
+    let batch = sequences(&[17, 33, 9]);
+    let (mut together, mut apart) = (trainer(1), trainer(1));
+    let whole = together.accumulate(&batch, 10.0).unwrap();
+    let mut sum = 0.0;
+    for sequence in &batch {
+        sum += apart.accumulate(std::slice::from_ref(sequence), 10.0).unwrap();
+    }
+    assert!((whole - sum).abs() < 1e-4, "{whole} {sum}");
+    check_same_gradients(&together, &apart, 1e-5);
+}
+
+#[test]
+fn the_cache_gives_the_logits_of_the_whole_sequence() {
+    let model = Model::random(&config(4, 2, true), 5).unwrap();
+    let mut generator = BurnGenerator::new(device(), model);
+    let ids: Vec<u32> = (0..300).map(|at| (at * 11 % 61) as u32).collect();
+    let whole = generator.logits(&ids).unwrap();
+    let row = |at: usize| &whole[at * 61..(at + 1) * 61];
+    let prompts = [(Slot(3), &ids[..7]), (Slot(0), &ids[..250])];
+    let first = generator.prefill(&prompts).unwrap();
+    check_close("prefill 7", &first[0], row(6), 1e-5);
+    check_close("prefill 250", &first[1], row(249), 1e-5);
+    for step in 0..30 {
+        let tokens = [(Slot(0), ids[250 + step]), (Slot(3), ids[7 + step])];
+        let next = generator.decode(&tokens).unwrap();
+        check_close("decode long", &next[0], row(250 + step), 1e-5);
+        check_close("decode short", &next[1], row(7 + step), 1e-5);
+    }
+}
+
+#[test]
+fn a_sequence_has_the_same_logits_alone_and_in_a_batch() {
+    let ids: Vec<u32> = (0..40).map(|at| (at * 5 % 61) as u32).collect();
+    let run = |others: usize| {
+        let model = Model::random(&config(4, 2, true), 5).unwrap();
+        let mut generator = BurnGenerator::new(device(), model);
+        let mut prompts = vec![(Slot(0), &ids[..9])];
+        prompts.extend((1..=others).map(|slot| (Slot(slot), &ids[..3 + slot])));
+        let mut rows = vec![generator.prefill(&prompts).unwrap().swap_remove(0)];
+        for at in 9..20 {
+            let mut tokens = vec![(Slot(0), ids[at])];
+            tokens.extend((1..=others).map(|slot| (Slot(slot), ids[slot])));
+            rows.push(generator.decode(&tokens).unwrap().swap_remove(0));
+        }
+        rows
+    };
+    let alone = run(0);
+    for others in [1, 2, 7, 30] {
+        for (batched, alone) in run(others).iter().zip(&alone) {
+            check_close("logits", batched, alone, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn a_resumed_run_is_bit_for_bit_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let batch = |step: usize| sequences(&[9 + step, 20, 5]);
+    let train = |trainer: &mut BurnTrainer, steps: std::ops::Range<usize>| {
+        for step in steps {
+            trainer.accumulate(&batch(step), 17.0).unwrap();
+            trainer.apply(1e-2, 1.0).unwrap();
+        }
+    };
+    let mut straight = trainer(3);
+    train(&mut straight, 0..6);
+    let mut first = trainer(3);
+    train(&mut first, 0..3);
+    first.save_model(dir.path()).unwrap();
+    first.save_state(dir.path()).unwrap();
+    let mut second = BurnTrainer::open(device(), Weights::Folder(dir.path()), ADAM).unwrap();
+    second.load_state(dir.path()).unwrap();
+    train(&mut second, 3..6);
+    assert_eq!(straight.weights(), second.weights());
+}

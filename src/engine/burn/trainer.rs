@@ -1,0 +1,281 @@
+//! Training: forward and backward on a tape, gradients added up, AdamW.
+
+use std::path::Path;
+
+use burn::tensor::{Device as BurnDevice, Int, Tensor, TensorData};
+use safetensors::SafeTensors;
+
+use super::adamw::{self, Step, Trained};
+use super::decoder::{self, WithinBatch};
+use super::packing::Packing;
+use super::parameters::{Parameter, file_tensors, parameters};
+use super::rotary::Tables;
+use super::weights::Model;
+use super::{device, files, ops, weights};
+use crate::engine::{Adam, Error, IGNORE, ModelInfo, Result, Sequence, Trainer, Weights};
+
+/// The optimizer's state in a checkpoint.
+const STATE: &str = "optimizer.safetensors";
+
+/// A decoder that learns, on one device.
+pub(crate) struct BurnTrainer {
+    /// Configuration and names; its values are stale once training began.
+    model: Model,
+    shapes: Vec<Parameter>,
+    weights: Vec<Tensor<2>>,
+    first: Vec<Tensor<2>>,
+    second: Vec<Tensor<2>>,
+    gradients: Option<Vec<Tensor<2>>>,
+    steps: u64,
+    adam: Adam,
+    tables: Tables,
+    device: BurnDevice,
+}
+
+impl BurnTrainer {
+    /// Loads or draws the weights onto a device.
+    pub(crate) fn open(device: BurnDevice, source: Weights<'_>, adam: Adam) -> Result<Self> {
+        let mut model = match source {
+            Weights::Folder(dir) => Model::load(dir)?,
+            Weights::Random { config, seed } => Model::random(config, seed)?,
+        };
+        let shapes = parameters(&model.config);
+        let values = std::mem::take(&mut model.values);
+        let weights = (values.into_iter().zip(&shapes))
+            .map(|(values, parameter)| device::matrix(values, parameter.shape, &device))
+            .collect();
+        let zeros =
+            || shapes.iter().map(|parameter| Tensor::zeros(parameter.shape, &device)).collect();
+        Ok(Self {
+            tables: Tables::new(model.config.head_size, model.config.rope_theta),
+            weights,
+            first: zeros(),
+            second: zeros(),
+            gradients: None,
+            steps: 0,
+            adam,
+            device: device.clone(),
+            shapes: shapes.clone(),
+            model,
+        })
+    }
+
+    /// Values of all parameters, cut into the tensors of the files.
+    fn by_name(&self, tensors: &[Tensor<2>]) -> Vec<(String, Vec<f32>)> {
+        let values = host(tensors);
+        (file_tensors(&self.model.config).into_iter())
+            .map(|tensor| (tensor.name, values[tensor.parameter][tensor.elements].to_vec()))
+            .collect()
+    }
+
+    /// Sum of losses and gradients of `sum / divisor`.
+    fn differentiate(
+        &self,
+        micro_batch: &[Sequence],
+        divisor: f64,
+    ) -> Result<(f64, Vec<Tensor<2>>)> {
+        let sequences = micro_batch.iter().map(|sequence| sequence.input_ids.as_slice());
+        let packing = Packing::new(sequences, &self.tables, &self.device);
+        let (rows, targets) = trained_rows(micro_batch, &packing);
+        let count = rows.len();
+        let index = |values: Vec<i64>| {
+            Tensor::<1, Int>::from_data(TensorData::new(values, [count]), &self.device)
+        };
+        let taped: Vec<Tensor<2>> =
+            self.weights.iter().map(|weight| weight.clone().autodiff().require_grad()).collect();
+        let config = &self.model.config;
+        let mut attention = WithinBatch { packing: &packing, heads: config.heads() };
+        let hidden = decoder::hidden_states(config, &taped, &packing, &mut attention);
+        let logits = decoder::head(config, &taped, hidden.select(0, index(rows)));
+        let loss = ops::cross_entropy(logits, index(targets));
+        let sum = f64::from(loss.clone().inner().into_scalar::<f32>());
+        if !sum.is_finite() {
+            return Err(Error::NotFinite { what: "loss" });
+        }
+        let mut tape = (loss / divisor).backward();
+        let gradients = taped
+            .iter()
+            .zip(&self.weights)
+            .map(|(taped, weight)| match taped.grad_remove(&mut tape) {
+                Some(gradient) => gradient.inner(),
+                None => weight.zeros_like(),
+            })
+            .collect();
+        Ok((sum, gradients))
+    }
+
+    fn check(&self, micro_batch: &[Sequence]) -> Result<()> {
+        let vocabulary = self.model.info.vocabulary;
+        for sequence in micro_batch {
+            let (ids, labels) = (sequence.input_ids.len(), sequence.labels.len());
+            if ids != labels {
+                return Err(Error::BadInput(format!("{ids} input ids but {labels} labels")));
+            }
+            check_ids(&sequence.input_ids, &self.model.info)?;
+            let outside = |label: &&i64| {
+                **label != IGNORE && usize::try_from(**label).map_or(true, |id| id >= vocabulary)
+            };
+            if let Some(label) = sequence.labels.iter().find(outside) {
+                return Err(Error::BadInput(format!(
+                    "label {label} is outside the vocabulary of {vocabulary}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses ids outside the vocabulary and sequences longer than the context.
+pub(crate) fn check_ids(ids: &[u32], info: &ModelInfo) -> Result<()> {
+    if let Some(id) = ids.iter().find(|id| **id as usize >= info.vocabulary) {
+        let vocabulary = info.vocabulary;
+        return Err(Error::BadInput(format!("id {id} is outside the vocabulary of {vocabulary}")));
+    }
+    if ids.len() > info.context {
+        let (length, context) = (ids.len(), info.context);
+        return Err(Error::BadInput(format!("{length} tokens exceed the context of {context}")));
+    }
+    if ids.is_empty() {
+        return Err(Error::BadInput("a sequence has no tokens".to_owned()));
+    }
+    Ok(())
+}
+
+/// Packed rows that have a loss, and what each must predict.
+fn trained_rows(micro_batch: &[Sequence], packing: &Packing) -> (Vec<i64>, Vec<i64>) {
+    let pairs = micro_batch.iter().zip(packing.ranges()).flat_map(|(sequence, range)| {
+        let next = sequence.labels.iter().skip(1).enumerate();
+        let trained = next.filter(|(_, label)| **label != IGNORE);
+        trained.map(move |(place, label)| ((range.start + place) as i64, *label))
+    });
+    pairs.unzip()
+}
+
+fn host(tensors: &[Tensor<2>]) -> Vec<Vec<f32>> {
+    tensors.iter().cloned().map(device::numbers).collect()
+}
+
+impl Trainer for BurnTrainer {
+    fn info(&self) -> &ModelInfo {
+        &self.model.info
+    }
+
+    fn accumulate(&mut self, micro_batch: &[Sequence], divisor: f64) -> Result<f64> {
+        self.check(micro_batch)?;
+        if micro_batch.iter().all(|sequence| sequence.trained_tokens() == 0) {
+            return Ok(0.0);
+        }
+        let (sum, new) = self.differentiate(micro_batch, divisor)?;
+        self.gradients = Some(match self.gradients.take() {
+            Some(old) => old.into_iter().zip(new).map(|(old, new)| old + new).collect(),
+            None => new,
+        });
+        Ok(sum)
+    }
+
+    fn apply(&mut self, learning_rate: f64, max_norm: f64) -> Result<f64> {
+        let Some(gradients) = self.gradients.take() else {
+            return Err(Error::BadInput("there are no gradients to apply".to_owned()));
+        };
+        let squares = gradients.iter().map(|gradient| {
+            let gradient = gradient.clone();
+            f64::from((gradient.clone() * gradient).sum().into_scalar::<f32>())
+        });
+        let norm = squares.sum::<f64>().sqrt();
+        if !norm.is_finite() {
+            return Err(Error::NotFinite { what: "gradient norm" });
+        }
+        self.steps += 1;
+        let scale = if max_norm > 0.0 { (max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        let step = Step { adam: self.adam, learning_rate, scale, number: self.steps };
+        for (index, gradient) in gradients.into_iter().enumerate() {
+            let empty = || Tensor::empty([1, 1], &self.device);
+            let take =
+                |tensors: &mut Vec<Tensor<2>>| std::mem::replace(&mut tensors[index], empty());
+            let old = Trained {
+                weight: take(&mut self.weights),
+                first: take(&mut self.first),
+                second: take(&mut self.second),
+            };
+            let new = adamw::update(old, gradient, self.shapes[index].decays, &step);
+            self.weights[index] = new.weight;
+            self.first[index] = new.first;
+            self.second[index] = new.second;
+        }
+        Ok(norm)
+    }
+
+    fn save_model(&self, dir: &Path) -> Result<()> {
+        Model {
+            config: self.model.config.clone(),
+            info: self.model.info.clone(),
+            original: self.model.original.clone(),
+            generation: self.model.generation.clone(),
+            values: host(&self.weights),
+        }
+        .save(dir)
+    }
+
+    fn save_state(&self, dir: &Path) -> Result<()> {
+        files::create_dir(dir)?;
+        let (first, second) = (host(&self.first), host(&self.second));
+        let tensors: Vec<files::NamedTensor<'_>> = file_tensors(&self.model.config)
+            .into_iter()
+            .flat_map(|tensor| {
+                [("first", &first), ("second", &second)].map(|(moment, values)| {
+                    files::NamedTensor {
+                        name: format!("{moment}.{}", tensor.name),
+                        shape: tensor.shape.clone(),
+                        values: &values[tensor.parameter][tensor.elements.clone()],
+                    }
+                })
+            })
+            .collect();
+        let steps = self.steps.to_string();
+        files::write_safetensors(&dir.join(STATE), &tensors, &[("steps", &steps)])
+    }
+
+    fn load_state(&mut self, dir: &Path) -> Result<()> {
+        let path = dir.join(STATE);
+        let bytes = std::fs::read(&path).map_err(|source| files::io(&path, source))?;
+        let broken = |why: String| weights::bad(dir, format!("`{STATE}`: {why}"));
+        let text = |error: safetensors::SafeTensorError| broken(error.to_string());
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(text)?;
+        let steps = header.metadata().as_ref().and_then(|entries| entries.get("steps"));
+        let steps = steps.and_then(|steps| steps.parse().ok());
+        let steps = steps.ok_or_else(|| broken("has no step count".to_owned()))?;
+        let state = SafeTensors::deserialize(&bytes).map_err(text)?;
+        let read = |moment: &str| -> Result<Vec<Tensor<2>>> {
+            let mut values: Vec<Vec<f32>> =
+                self.shapes.iter().map(|p| vec![0.0; p.shape[0] * p.shape[1]]).collect();
+            for tensor in file_tensors(&self.model.config) {
+                let name = format!("{moment}.{}", tensor.name);
+                let found = state.tensor(&name).map_err(text)?;
+                if found.shape() != tensor.shape || found.dtype() != safetensors::Dtype::F32 {
+                    return Err(broken(format!("`{name}` does not fit the model")));
+                }
+                let target = &mut values[tensor.parameter][tensor.elements];
+                weights::convert(found.data(), found.dtype(), target).map_err(broken)?;
+            }
+            let pairs = values.into_iter().zip(&self.shapes);
+            Ok(pairs
+                .map(|(v, parameter)| device::matrix(v, parameter.shape, &self.device))
+                .collect())
+        };
+        let (first, second) = (read("first")?, read("second")?);
+        (self.first, self.second, self.steps) = (first, second, steps);
+        Ok(())
+    }
+
+    fn gradients(&self) -> Vec<(String, Vec<f32>)> {
+        self.gradients.as_ref().map_or_else(Vec::new, |gradients| self.by_name(gradients))
+    }
+
+    fn weights(&self) -> Vec<(String, Vec<f32>)> {
+        self.by_name(&self.weights)
+    }
+
+    fn peak_memory_bytes(&self) -> u64 {
+        device::peak_memory_bytes(&self.device)
+    }
+}

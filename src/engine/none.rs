@@ -1,0 +1,29 @@
+//! Stands in for `burn` in a binary without an engine.
+
+use std::path::Path;
+
+use super::{Adam, Device, Error, Facts, Generator, Result, Trainer, Weights};
+
+pub(super) fn open_generator(device: Device, _dir: &Path) -> Result<Box<dyn Generator>> {
+    Err(missing(device))
+}
+
+pub(super) fn open_trainer(
+    device: Device,
+    _weights: Weights<'_>,
+    _adam: Adam,
+) -> Result<Box<dyn Trainer>> {
+    Err(missing(device))
+}
+
+pub(super) fn facts() -> Facts {
+    Facts::default()
+}
+
+fn missing(device: Device) -> Error {
+    let feature = match device {
+        Device::Cpu => "cpu",
+        Device::Cuda(_) => "cuda",
+    };
+    Error::NoBackend { feature }
+}
