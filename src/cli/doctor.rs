@@ -1,11 +1,230 @@
-//! The verb `doctor`. To be written.
+//! The verb `doctor`: what this machine has and lacks, each with its fix.
 
-use super::Global;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use serde::Serialize;
+
+use super::{Global, foreground, machine, units};
+use crate::engine;
+use crate::store::{DataLock, Error};
+
+/// Where `up` listens unless told otherwise.
+const PORT: u16 = 8642;
+
+/// Free disk space that a rehearsal needs, with room to spare; it was measured to leave 150 MB.
+const DISK_BYTES_MIN: u64 = 1 << 30;
+
+/// Memory that a rehearsal may use.
+const MEMORY_BYTES_MIN: u64 = 2 << 30;
 
 /// Options of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-pub(super) fn run(_global: &Global, _args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("`doctor` is not built yet")
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Health {
+    /// As it should be.
+    Ok,
+    /// Something is not there that is not needed for everything.
+    Absent,
+    /// Nothing works without it.
+    Broken,
+}
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    health: Health,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+impl Check {
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, health: Health::Ok, found: found.into(), fix: None }
+    }
+
+    fn not(
+        health: Health,
+        name: &'static str,
+        found: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self { name, health, found: found.into(), fix: Some(fix.into()) }
+    }
+}
+
+pub(super) fn run(global: &Global, _args: Args) -> anyhow::Result<()> {
+    let dir = global.data_dir();
+    let mut checks = vec![cores(), memory()?, python(), disk(&dir), folder(&dir), port()];
+    checks.extend(gpu(&engine::facts()));
+    checks.push(teacher_key()?);
+    show(global, &checks);
+    let broken: Vec<&str> =
+        checks.iter().filter(|c| c.health == Health::Broken).map(|c| c.name).collect();
+    if !broken.is_empty() {
+        bail!("this machine is not ready: {}", broken.join(", "));
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the verb")]
+fn show(global: &Global, checks: &[Check]) {
+    if global.json {
+        let ready = checks.iter().all(|check| check.health != Health::Broken);
+        println!("{}", serde_json::json!({ "ready": ready, "checks": checks }));
+        return;
+    }
+    for check in checks {
+        let mark = match check.health {
+            Health::Ok => "ok",
+            Health::Absent => "-",
+            Health::Broken => "!!",
+        };
+        println!("{mark:<3} {:<12} {}", check.name, check.found);
+        if let Some(fix) = &check.fix {
+            println!("    {:<12} fix: {fix}", "");
+        }
+    }
+}
+
+fn cores() -> Check {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Check::ok("cores", cores.to_string())
+}
+
+fn memory() -> anyhow::Result<Check> {
+    let bytes = machine::here()?.memory_bytes;
+    let found = units::bytes(bytes);
+    let fix = "a rehearsal uses up to 2 GiB; take a larger machine";
+    Ok(match bytes {
+        0 => Check::not(Health::Absent, "memory", "unknown", "mount /proc"),
+        bytes if bytes < MEMORY_BYTES_MIN => Check::not(Health::Broken, "memory", found, fix),
+        _ => Check::ok("memory", found),
+    })
+}
+
+fn python() -> Check {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join("python3")).find(|p| p.is_file());
+    match found {
+        Some(file) => Check::ok("python3", file.display().to_string()),
+        None => Check::not(
+            Health::Broken,
+            "python3",
+            "not found",
+            "install Python 3 (`apt install python3`): code answers are run with it",
+        ),
+    }
+}
+
+/// `dir`, or the nearest folder above it that exists.
+fn existing(dir: &Path) -> PathBuf {
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
+    absolute.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/")).to_path_buf()
+}
+
+fn disk(dir: &Path) -> Check {
+    let shown = dir.display();
+    match rustix::fs::statvfs(&existing(dir)) {
+        Ok(facts) => {
+            let free = facts.f_bavail * facts.f_frsize;
+            let found = format!("{} free for `{shown}`", units::bytes(free));
+            if free < DISK_BYTES_MIN {
+                let fix = "free 1 GiB there, or choose another folder with --data DIR";
+                Check::not(Health::Broken, "disk", found, fix)
+            } else {
+                Check::ok("disk", found)
+            }
+        }
+        Err(error) => Check::not(
+            Health::Broken,
+            "disk",
+            format!("could not look at `{shown}`: {error}"),
+            "choose another folder with --data DIR",
+        ),
+    }
+}
+
+fn folder(dir: &Path) -> Check {
+    let shown = dir.display();
+    let fix = "make it yours, or choose another folder with --data DIR";
+    let broken = |found: String| Check::not(Health::Broken, "data folder", found, fix);
+    let base = existing(dir);
+    if let Err(error) = tempfile::tempfile_in(&base) {
+        return broken(format!("could not write into `{}`: {error}", base.display()));
+    }
+    if base != std::path::absolute(dir).unwrap_or_default() {
+        return Check::ok("data folder", format!("`{shown}` will be made"));
+    }
+    match DataLock::acquire(dir) {
+        Ok(_lock) => Check::ok("data folder", format!("`{shown}` is writable and free")),
+        Err(error @ Error::Locked { .. }) => {
+            let fix = error.hint().unwrap_or_default();
+            Check::not(Health::Absent, "data folder", error.to_string(), fix)
+        }
+        Err(error) => broken(format!("{:#}", anyhow::Error::new(error))),
+    }
+}
+
+fn port() -> Check {
+    match TcpListener::bind(("127.0.0.1", PORT)) {
+        Ok(_) => Check::ok("port", format!("{PORT} is free")),
+        Err(error) => Check::not(
+            Health::Absent,
+            "port",
+            format!("{PORT}: {error}"),
+            format!("open http://127.0.0.1:{PORT} if that is Thinkery, else `up --listen`"),
+        ),
+    }
+}
+
+fn gpu(facts: &engine::Facts) -> Vec<Check> {
+    let backends = match facts.backends.as_slice() {
+        [] => Check::not(
+            Health::Broken,
+            "engines",
+            "none is built in",
+            "build with the default features: `cargo build --release`",
+        ),
+        some => Check::ok("engines", some.join(", ")),
+    };
+    let part = |name, found: &Option<String>, fix: &str| match found {
+        Some(found) => Check::ok(name, found.clone()),
+        None => Check::not(Health::Absent, name, "not found", fix),
+    };
+    let gpus = match facts.gpus.as_slice() {
+        [] => Check::not(
+            Health::Absent,
+            "gpus",
+            "none",
+            "not needed for the rehearsal; OpenThinker itself needs eight with 80 GiB",
+        ),
+        some => Check::ok("gpus", some.join(", ")),
+    };
+    vec![
+        backends,
+        gpus,
+        part("cuda driver", &facts.cuda_driver, "install NVIDIA's driver 580 or newer for GPUs"),
+        part("nvrtc", &facts.nvrtc, "install CUDA 13's libnvrtc for GPUs"),
+        part("nccl", &facts.nccl, "install libnccl2 for more than one GPU"),
+    ]
+}
+
+fn teacher_key() -> anyhow::Result<Check> {
+    Ok(match foreground::secrets()?.teacher_key {
+        Some(_) => Check::ok("teacher key", "set"),
+        None => Check::not(
+            Health::Absent,
+            "teacher key",
+            "not set",
+            "set THINKERY_TEACHER_KEY to ask a teacher of your own; the rehearsal needs none",
+        ),
+    })
 }

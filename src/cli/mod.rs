@@ -13,6 +13,7 @@ mod foreground;
 mod grade;
 mod job;
 mod logits;
+mod machine;
 mod openapi;
 mod plan;
 mod questions;
@@ -23,6 +24,7 @@ mod teacher;
 mod tokenize;
 mod traces;
 mod train;
+mod units;
 mod up;
 mod verify;
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::given::Given;
-use super::sections::{SECTIONS, Section};
+use super::sections::{EXPECTED, SECTIONS, Section};
 use super::{Machine, Origin, Plan};
 
 /// Something wrong with a recipe.
@@ -70,15 +70,19 @@ pub(super) fn resolve(
         problems.push(unknown_section(setting));
     }
     for section in SECTIONS {
-        let name = section.kind.name();
+        let name = section.name;
         let mine: Vec<&Given> = given
             .iter()
             .filter(|setting| setting.path.first().is_some_and(|s| s == name))
             .collect();
         if !mine.is_empty() {
             let origins = &mut plan.origins;
-            if let Some(value) = resolve_section(section, &mine, origins, &mut problems) {
-                plan.stages.insert(name.to_owned(), value);
+            match resolve_section(section, &mine, origins, &mut problems) {
+                Some(value) if name == EXPECTED => {
+                    plan.expected = serde_json::from_value(value).ok();
+                }
+                Some(value) => drop(plan.stages.insert(name.to_owned(), value)),
+                None => {}
             }
         }
     }
@@ -95,11 +99,11 @@ pub(super) fn resolve(
 
 fn section_of(setting: &Given) -> Option<&'static Section> {
     let name = setting.path.first()?;
-    SECTIONS.iter().find(|section| section.kind.name() == name)
+    SECTIONS.iter().find(|section| section.name == name)
 }
 
 fn unknown_section(setting: &Given) -> Problem {
-    let names: Vec<&str> = SECTIONS.iter().map(|section| section.kind.name()).collect();
+    let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
     let first = setting.path.first().map_or("", String::as_str);
     let hint = match nearest(first, &names) {
         Some(name) => format!("did you mean `{name}`?"),
@@ -117,7 +121,7 @@ fn resolve_section(
     problems: &mut Vec<Problem>,
 ) -> Option<Value> {
     let before = problems.len();
-    let name = section.kind.name();
+    let name = section.name;
     let default = match (section.default)() {
         Ok(default) => default,
         Err(error) => {
@@ -128,19 +132,13 @@ fn resolve_section(
     let mut value = default.clone();
     for setting in given.iter().filter(|setting| setting.path.len() > 1) {
         let inner = &setting.path[1..];
-        if let Err(problem) = known(&default, setting) {
-            problems.push(problem);
-            continue;
-        }
         // Alone on top of the defaults, so that the message is about this setting.
         let mut alone = default.clone();
         put(&mut alone, inner, setting.value.clone());
-        match (section.read)(alone) {
-            Ok(_) => put(&mut value, inner, setting.value.clone()),
-            Err(error) => {
-                let message = format!("`{}`: {error}", setting.name());
-                problems.push(problem_at(&setting.name(), setting.line, message));
-            }
+        let read = (section.read)(alone).map_err(|error| error.to_string());
+        match read.and_then(|read| kept(&read, inner)) {
+            Ok(()) => put(&mut value, inner, setting.value.clone()),
+            Err(why) => problems.push(explain(&default, setting, &why)),
         }
     }
     if problems.len() > before {
@@ -148,6 +146,9 @@ fn resolve_section(
     }
     match (section.read)(value) {
         Ok(value) => {
+            for message in (section.problems)(&value) {
+                problems.push(problem_at(name, None, message));
+            }
             note_origins(name, &value, given, origins);
             Some(value)
         }
@@ -162,38 +163,39 @@ fn problem_at(path: &str, line: Option<usize>, message: String) -> Problem {
     Problem { line, path: path.to_owned(), message, hint: None }
 }
 
-/// Whether the defaults have the setting's key; a null or an empty table may hold anything.
-fn known(default: &Value, setting: &Given) -> Result<(), Problem> {
-    let mut here = default;
-    for (depth, key) in setting.path.iter().enumerate().skip(1) {
-        let Value::Object(table) = here else {
-            if here.is_null() {
-                return Ok(());
-            }
-            let parent = setting.path[..depth].join(".");
-            let message = format!("`{parent}` is a value, not a table");
-            return Err(problem_at(&setting.name(), setting.line, message));
-        };
-        if table.is_empty() {
-            return Ok(());
-        }
-        let Some(inner) = table.get(key) else {
-            let keys: Vec<&str> = table.keys().map(String::as_str).collect();
-            return Err(unknown_key(setting, depth, &keys));
-        };
-        here = inner;
+/// What serde says of a key that a `Config` does not have.
+const UNKNOWN: &str = "unknown field";
+
+/// Whether a `Config` made of settings still has the one at `path`.
+fn kept(read: &Value, path: &[String]) -> Result<(), String> {
+    let mut here = read;
+    for key in path {
+        here = here.get(key).ok_or_else(|| format!("{UNKNOWN} `{key}`"))?;
     }
     Ok(())
 }
 
-fn unknown_key(setting: &Given, depth: usize, keys: &[&str]) -> Problem {
-    let parent = setting.path[..depth].join(".");
-    let hint = match nearest(&setting.path[depth], keys) {
-        Some(key) => format!("did you mean `{parent}.{key}`?"),
+/// The problem with a setting that its `Config` does not take, `why` being serde's words.
+fn explain(default: &Value, setting: &Given, why: &str) -> Problem {
+    let name = setting.name();
+    let Some((_, rest)) = why.split_once(UNKNOWN) else {
+        let message = format!("`{name}` cannot be {}: {why}", setting.value);
+        return problem_at(&name, setting.line, message);
+    };
+    // unknown field `lr`, expected one of `a`, `b`
+    let mut quoted = rest.split('`').skip(1).step_by(2);
+    let key = quoted.next().unwrap_or_default().to_owned();
+    let depth = setting.path.iter().position(|part| *part == key).unwrap_or(0);
+    let parent = if depth == 0 { name.clone() } else { setting.path[..depth].join(".") };
+    let siblings = setting.path[1..depth.max(1)].iter().try_fold(default, |at, key| at.get(key));
+    let siblings = siblings.and_then(Value::as_object).into_iter().flat_map(|table| table.keys());
+    let keys: Vec<&str> = quoted.chain(siblings.map(String::as_str)).collect();
+    let hint = match nearest(&key, &keys) {
+        Some(near) => format!("did you mean `{parent}.{near}`?"),
         None => format!("`{parent}` has {}", keys.join(", ")),
     };
-    let message = format!("unknown key `{}`", setting.path[..=depth].join("."));
-    Problem { line: setting.line, path: setting.name(), message, hint: Some(hint) }
+    let message = format!("unknown key `{parent}.{key}`");
+    Problem { line: setting.line, path: name, message, hint: Some(hint) }
 }
 
 /// The name most like `word`, if one is like it at all.

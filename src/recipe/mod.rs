@@ -5,22 +5,25 @@
 //! reported at once, and a plan has a value, with its origin, for every setting.
 
 mod check;
+mod forecast;
 mod given;
 mod machine;
 mod plan;
 mod sections;
 
 pub use check::{Problem, Problems};
+pub use forecast::{DeviceBytes, Forecast, Memory};
 pub use given::Origin;
 pub use machine::Machine;
-pub use plan::Plan;
+pub use plan::{Expected, Plan};
 
 use std::path::Path;
 
 use anyhow::Context;
+use given::Given;
 
 use crate::hint::Hinted;
-use given::Given;
+use crate::records::JobKind;
 
 /// The recipes that are built in: name and TOML.
 pub const BUILT_IN: [(&str, &str); 3] = [
@@ -74,6 +77,18 @@ impl Recipe {
             }
         }
         Ok(Self { name: name.to_owned(), given, problems })
+    }
+
+    /// Puts training, evaluation and serving on `device`, as far as the recipe has them.
+    pub fn set_device(&mut self, device: &str) {
+        for stage in [JobKind::Train, JobKind::Evaluate, JobKind::Serve] {
+            let is_its =
+                |given: &Given| given.path.first().is_some_and(|name| name == stage.name());
+            if self.given.iter().any(is_its) {
+                let path = vec![stage.name().to_owned(), "device".to_owned()];
+                self.given.push(Given { path, value: device.into(), line: None });
+            }
+        }
     }
 
     /// Gives every setting a value, and checks the rules between settings.

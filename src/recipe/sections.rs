@@ -4,27 +4,46 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::records::JobKind;
+use super::Expected;
 
 /// A section: what its settings are by default, and whether settings make a `Config`.
 pub(super) struct Section {
-    /// The stage.
-    pub(super) kind: JobKind,
+    /// Its name: the stage's, or `expected`.
+    pub(super) name: &'static str,
     /// Every setting with its default.
     pub(super) default: fn() -> serde_json::Result<Value>,
     /// The settings as the stage reads them, or why it cannot.
     pub(super) read: fn(Value) -> serde_json::Result<Value>,
+    /// Every rule between settings that is broken.
+    pub(super) problems: fn(&Value) -> Vec<String>,
 }
 
 impl Section {
-    const fn of<C: Default + Serialize + DeserializeOwned>(kind: JobKind) -> Self {
+    const fn of<C: Settings>(name: &'static str) -> Self {
         Self {
-            kind,
+            name,
             default: || serde_json::to_value(C::default()),
             read: |value| serde_json::from_value::<C>(value).and_then(serde_json::to_value),
+            problems: |value| match serde_json::from_value::<C>(value.clone()) {
+                Ok(config) => config.problems(),
+                Err(error) => vec![error.to_string()],
+            },
         }
     }
 }
 
+/// A stage's `Config`.
+trait Settings: Default + Serialize + DeserializeOwned {
+    /// Every rule between its settings that is broken.
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
 /// Every section, in the order of the pipeline.
-pub(super) static SECTIONS: &[Section] = &[];
+pub(super) static SECTIONS: &[Section] = &[Section::of::<Expected>(EXPECTED)];
+
+/// The section that is no stage.
+pub(super) const EXPECTED: &str = "expected";
+
+impl Settings for Expected {}
