@@ -1,1 +1,1 @@
-//! To be written.
+//! Asks a teacher each question and keeps what it answers.

@@ -15,6 +15,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::{Row, Source};
 use crate::hint::Hinted;
 use crate::records::{NewQuestion, Split};
 
@@ -42,6 +43,27 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { seed: 42, math: 4_800, held_out_per_family: 20, code: 120, puzzle: 60, science: 60 }
+    }
+}
+
+/// The source.
+#[derive(Debug)]
+pub struct Rehearsal;
+
+impl Source for Rehearsal {
+    fn name(&self) -> &'static str {
+        SOURCE
+    }
+
+    fn read(
+        &self,
+        config: &super::Config,
+        sink: &mut dyn FnMut(Row) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        for question in questions(&config.rehearsal)? {
+            sink(Row::Question(Box::new(question)))?;
+        }
+        Ok(())
     }
 }
 
