@@ -1,0 +1,245 @@
+//! Turns conversations into token ids with a loss mask.
+//!
+//! How a conversation is written is `chat::template`'s business; here are the mask and what happens
+//! to examples that are too long. Follows LLaMA-Factory of February 2025
+//! (`data/processors/supervised.py`, `infer_seqlen`), which trained OpenThinker.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::conversation::conversation;
+use super::shards::{Shards, Writer, hex};
+use crate::chat::template::{Template, Turn};
+use crate::chat::tokenizer::Tokenizer;
+use crate::chat::{Message, Role};
+use crate::engine::{IGNORE, Sequence};
+use crate::hint::Hinted;
+use crate::records::{Dataset, TraceId};
+use crate::store::{Store, TraceFilter};
+
+pub use crate::chat::template::TemplateName;
+
+/// What happens to examples that are longer than `cutoff_len`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Truncation {
+    /// Question and answer are both cut at their end, as LLaMA-Factory does; the end token is lost.
+    LlamaFactory,
+    /// They are left out.
+    Drop,
+    /// The first one is an error.
+    Error,
+}
+
+/// How conversations become tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encoding {
+    /// How a conversation is written.
+    pub template: TemplateName,
+    /// Tokens at most.
+    pub cutoff_len: usize,
+    /// What happens to longer ones.
+    pub truncation: Truncation,
+    /// Whether the row's own system prompt is used; else the template's.
+    pub train_on_system: bool,
+    /// Whether only the last turn is trained on.
+    pub mask_history: bool,
+    /// Whether the questions are trained on as well.
+    pub train_on_prompt: bool,
+}
+
+/// What became of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encoded {
+    /// An example, and whether it was cut.
+    Kept {
+        /// Its tokens.
+        sequence: Sequence,
+        /// Whether some are missing.
+        truncated: bool,
+    },
+    /// Too long, and longer ones are left out.
+    Dropped,
+}
+
+/// Encodes conversations for one model.
+pub struct Encoder {
+    tokenizer: Tokenizer,
+    template: Template,
+    encoding: Encoding,
+}
+
+impl Encoder {
+    /// An encoder for the model in `dir`.
+    ///
+    /// # Errors
+    /// If its tokenizer or template cannot be read.
+    pub fn open(dir: &Path, encoding: &Encoding) -> anyhow::Result<Self> {
+        let tokenizer = Tokenizer::open(dir)?;
+        let template = Template::named(encoding.template, dir)?;
+        Ok(Self { tokenizer, template, encoding: encoding.clone() })
+    }
+
+    /// Encodes one conversation that ends with the model's answer.
+    ///
+    /// # Errors
+    /// If turns do not alternate, or it is too long and that is an error.
+    pub fn encode(&self, messages: &[Message]) -> anyhow::Result<Encoded> {
+        let system = self.encoding.train_on_system;
+        let messages: Vec<Message> = messages
+            .iter()
+            .filter(|message| system || message.role != Role::System)
+            .cloned()
+            .collect();
+        check_order(&messages)?;
+        let turns = self.template.turns(&self.tokenizer, &messages)?;
+        let tokens = turns.iter().map(|turn| turn.prompt.len() + turn.answer.len()).sum::<usize>();
+        let limit = self.encoding.cutoff_len;
+        if tokens > limit {
+            match self.encoding.truncation {
+                Truncation::LlamaFactory => {}
+                Truncation::Drop => return Ok(Encoded::Dropped),
+                Truncation::Error => bail!(Hinted::new(
+                    format!("has {tokens} tokens but `train.cutoff_len` is {limit}"),
+                    "raise train.cutoff_len, or set train.truncation to llama_factory or drop",
+                )),
+            }
+        }
+        let sequence = assemble(&turns, &self.encoding);
+        let truncated = sequence.input_ids.len() < tokens;
+        Ok(Encoded::Kept { sequence, truncated })
+    }
+}
+
+/// An optional system message, then user and assistant in turn.
+fn check_order(messages: &[Message]) -> anyhow::Result<()> {
+    let skip = usize::from(messages.first().is_some_and(|first| first.role == Role::System));
+    let turns = &messages[skip..];
+    if turns.is_empty() || turns.len() % 2 == 1 {
+        bail!("does not consist of questions with answers");
+    }
+    for (index, message) in turns.iter().enumerate() {
+        let expected = if index % 2 == 0 { Role::User } else { Role::Assistant };
+        if message.role != expected {
+            bail!("turn {} is not by the {expected:?}", index + 1)
+        }
+    }
+    Ok(())
+}
+
+/// Puts turns together until `cutoff_len` is reached, with labels where there is a loss.
+fn assemble(turns: &[Turn], encoding: &Encoding) -> Sequence {
+    let mut pieces: Vec<Sequence> = Vec::new();
+    let mut tokens = 0;
+    // With a masked history the last turn matters most and gets its room first.
+    let order: Vec<usize> = if encoding.mask_history {
+        (0..turns.len()).rev().collect()
+    } else {
+        (0..turns.len()).collect()
+    };
+    for index in order {
+        let left = encoding.cutoff_len.saturating_sub(tokens);
+        if left == 0 {
+            break;
+        }
+        let turn = &turns[index];
+        let (prompt, answer) = fit(turn.prompt.len(), turn.answer.len(), left);
+        tokens += prompt + answer;
+        let trained = !encoding.mask_history || index + 1 == turns.len();
+        let ids = [&turn.prompt[..prompt], &turn.answer[..answer]].concat();
+        let label = |(position, id): (usize, &u32)| {
+            let wanted = if position < prompt { encoding.train_on_prompt } else { trained };
+            if wanted { i64::from(*id) } else { IGNORE }
+        };
+        let labels = ids.iter().enumerate().map(label).collect();
+        pieces.push(Sequence { input_ids: ids, labels });
+    }
+    if encoding.mask_history {
+        pieces.reverse();
+    }
+    Sequence {
+        input_ids: pieces.iter().flat_map(|piece| piece.input_ids.clone()).collect(),
+        labels: pieces.iter().flat_map(|piece| piece.labels.clone()).collect(),
+    }
+}
+
+/// How many tokens of a question and its answer fit into `room`: LLaMA-Factory's `infer_seqlen`,
+/// jumps included.
+fn fit(prompt: usize, answer: usize, room: usize) -> (usize, usize) {
+    let most = if answer * 2 < room {
+        room
+    } else if prompt * 2 < room {
+        room - prompt
+    } else {
+        // The published code multiplies by a float; up to 2^53 the integer division is the same.
+        room * answer / (prompt + answer)
+    };
+    let answer = most.min(answer);
+    (room.saturating_sub(answer).min(prompt), answer)
+}
+
+/// The examples of a dataset as shards, for the model in `model`: made once, then opened. They lie
+/// in the dataset's folder.
+///
+/// # Errors
+/// If the tokenizer cannot be read, an example cannot be encoded, or a file cannot be written.
+pub fn of_dataset(
+    store: &Store,
+    dataset: &Dataset,
+    model: &Path,
+    encoding: &Encoding,
+) -> anyhow::Result<Shards> {
+    let source = source(dataset, model, encoding)?;
+    let dir = store.absolute(&dataset.path).join(format!("shards-{}", &source[..8]));
+    if let Some(shards) = Shards::open(&dir, &source)? {
+        return Ok(shards);
+    }
+    let encoder = Encoder::open(model, encoding)?;
+    let wanted: HashSet<TraceId> = store.dataset_traces(dataset.id)?.into_iter().collect();
+    let mut examples = HashMap::new();
+    store.each_example(&TraceFilter::default(), |example| -> anyhow::Result<()> {
+        if wanted.contains(&example.trace.id) {
+            let encoded = encoder.encode(&conversation(&example));
+            let id = example.trace.id;
+            let encoded = encoded.with_context(|| format!("could not encode the trace {id}"))?;
+            examples.insert(id, encoded);
+        }
+        Ok(())
+    })?;
+    let mut writer = Writer::new(&dir, &source)?;
+    for id in store.dataset_traces(dataset.id)? {
+        match examples.remove(&id) {
+            Some(Encoded::Kept { sequence, truncated }) => {
+                writer.push(id.0, &sequence, truncated)?;
+            }
+            Some(Encoded::Dropped) => writer.drop_example(),
+            None => bail!("trace {id} of the dataset `{}` is gone", dataset.name),
+        }
+    }
+    writer.finish()
+}
+
+/// Hash of what decides the shards: the dataset, the tokenizer and how it is encoded.
+fn source(dataset: &Dataset, model: &Path, encoding: &Encoding) -> anyhow::Result<String> {
+    let mut hasher = Sha256::new();
+    hasher.update(&dataset.hash);
+    hasher.update(serde_json::to_vec(encoding)?);
+    for name in ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"] {
+        let path = model.join(name);
+        if path.is_file() {
+            hasher.update(
+                fs::read(&path).with_context(|| format!("could not read `{}`", path.display()))?,
+            );
+        }
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+#[cfg(test)]
+mod tests;
