@@ -26,7 +26,7 @@ const csp =
 const world = { jobs: [], plan: null, runs: [], scores: [], datasets: [], fail: process.env.FAIL }
 const counts = { questions: 0, traces: 0, verdicts: 0 }
 let event = 0
-let loggedIn = process.env.OPEN === '1'
+const sessions = new Set()
 let password = process.env.OPEN === '1' ? 'x' : null
 const listeners = new Set()
 const now = () => new Date().toISOString()
@@ -302,7 +302,16 @@ function api(req, res, path, query) {
     res.end(JSON.stringify(body))
   }
   const no = (code, name, message, hint) => json({ error: { code: name, message, hint } }, code)
-  const session = () => json({ authenticated: loggedIn, setup_needed: password === null })
+  const cookie = /mock=(\d+)/.exec(req.headers.cookie ?? '')?.[1]
+  const loggedIn = process.env.OPEN === '1' || sessions.has(cookie)
+  const session = (authenticated = loggedIn) =>
+    json({ authenticated, setup_needed: password === null })
+  const enter = () => {
+    const id = String(Math.floor(Math.random() * 1e9))
+    sessions.add(id)
+    res.setHeader('set-cookie', `mock=${id}; HttpOnly; SameSite=Strict; Path=/`)
+    return session(true)
+  }
   const key = `${req.method} ${path.replace(/\/\d+/g, '/:id')}`
   const id = Number(/\/(\d+)/.exec(path)?.[1])
   const job = world.jobs.find((job) => job.id === id)
@@ -316,17 +325,15 @@ function api(req, res, path, query) {
         'print a new one with `thinkery admin setup-url`',
       )
     password = req.body.password
-    loggedIn = true
-    return session()
+    return enter()
   }
   if (key === 'POST /login') {
     if (req.body.password !== password) return no(401, 'refused', 'the password is wrong')
-    loggedIn = true
-    return session()
+    return enter()
   }
   if (key === 'POST /logout') {
-    loggedIn = false
-    return session()
+    sessions.delete(cookie)
+    return session(false)
   }
   if (!loggedIn) return no(401, 'login_needed', 'log in first')
   switch (key) {
@@ -359,6 +366,8 @@ function api(req, res, path, query) {
     }
     case 'POST /recipes/rehearsal/run':
       return json(start())
+    case 'GET /runs':
+      return json({ items: world.runs.map(wire).reverse(), next: null })
     case 'GET /runs/:id': {
       const run = world.runs.find((run) => run.id === id)
       return json({ ...wire(run), config: run.config, checkpoints: run.checkpoints })
@@ -399,6 +408,10 @@ createServer(async (req, res) => {
   if (url.pathname.startsWith('/api/v1/'))
     return api(req, res, url.pathname.slice(7), url.searchParams)
   const asked = join(dist, normalize(url.pathname))
+  if (url.pathname.startsWith('/assets/') && !existsSync(asked)) {
+    res.writeHead(404)
+    return res.end()
+  }
   const file = extname(asked) && existsSync(asked) ? asked : join(dist, 'index.html')
   res.writeHead(200, {
     'content-type': types[extname(file)] ?? 'application/octet-stream',
@@ -406,5 +419,10 @@ createServer(async (req, res) => {
   })
   res.end(readFileSync(file))
 }).listen(port, '127.0.0.1', () => {
-  console.log(`http://127.0.0.1:${port}/setup#token=token`)
+  console.log(
+    JSON.stringify({
+      listening: `http://127.0.0.1:${port}`,
+      setup: `http://127.0.0.1:${port}/setup#token=token`,
+    }),
+  )
 })

@@ -16,6 +16,9 @@ const REFRESH_MS = 1000
 /** A connection that is away for so long is no longer "reconnecting": the numbers are stale. */
 const STALE_MS = 10_000
 
+/** While the stream is away, the server is asked this often whether it is still there. */
+const ASK_MS = 5000
+
 class Live {
   status = $state.raw<Status>()
   failure = $state<Failure>()
@@ -130,6 +133,8 @@ class Live {
     if (this.connection === 'reconnecting' && this.now - this.aliveAt > STALE_MS) {
       this.connection = 'stale'
     }
+    // The stream does not say why it is away; a request does: the server is gone, or the login is.
+    if (this.connection !== 'live' && this.now - this.#askedAt > ASK_MS) void this.refresh()
   }
 
   /** Shows a job's progress in its stage before the next snapshot comes. */

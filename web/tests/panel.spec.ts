@@ -1,0 +1,394 @@
+/** A user's first day, in Chromium, against the real binary. Every test goes on where the last one ended. */
+
+import { expect, test as base, type BrowserContext, type Page } from '@playwright/test'
+import { Guard, accessible, noSidewaysScroll } from './guard'
+import { Server } from './server'
+
+const PASSWORD = 'correct horse battery'
+
+/** The quick look ends within minutes even on a busy machine with two cores. */
+const REHEARSAL_MS = 12 * 60_000
+
+const test = base.extend<
+  object,
+  { server: Server; guard: Guard; context1: BrowserContext; page1: Page }
+>({
+  server: [
+    async ({}, use) => {
+      const server = new Server()
+      try {
+        await server.start()
+        await use(server)
+      } finally {
+        await server.end()
+      }
+    },
+    { scope: 'worker', timeout: 90_000 },
+  ],
+  guard: [async ({ server }, use) => use(new Guard(server.url)), { scope: 'worker' }],
+  context1: [
+    async ({ browser, server, guard }, use) => {
+      const context = await browser.newContext({
+        baseURL: server.url,
+        viewport: { width: 1280, height: 800 },
+      })
+      await guard.watch(context)
+      await use(context)
+      await context.close()
+    },
+    { scope: 'worker' },
+  ],
+  page1: [async ({ context1 }, use) => use(await context1.newPage()), { scope: 'worker' }],
+})
+
+test.describe.configure({ mode: 'serial' })
+
+test.afterEach(({ guard }) => guard.check())
+
+const stage = (page: Page, name: string) => page.locator(`[data-stage=${name}]`)
+const stages = ['questions', 'distill', 'verify', 'dataset', 'train', 'evaluate', 'serve']
+const api = async (page: Page, path: string) => (await page.request.get(`/api/v1${path}`)).json()
+
+test('a first visitor without the link is asked for the setup token', async ({ page1, server }) => {
+  await page1.goto(server.url + '/')
+  await expect(page1.getByRole('heading', { level: 1, name: 'Welcome' })).toBeVisible()
+  await expect(page1.getByLabel('Setup token')).toBeVisible()
+  await accessible(page1)
+})
+
+test('a wrong setup token is refused', async ({ page1, guard }) => {
+  guard.expect(/40[0-9]/)
+  await page1.getByLabel('Setup token').fill('nonsense')
+  await page1.getByLabel('Password').fill(PASSWORD)
+  await page1.getByLabel('Once more').fill(PASSWORD)
+  await page1.getByRole('button', { name: 'Set password' }).click()
+  await expect(page1.getByRole('alert')).toBeVisible()
+})
+
+test('the setup link leads through a password to the dashboard', async ({ page1, server }) => {
+  const link = server.setupUrl()
+  await page1.goto('about:blank')
+  await page1.goto(link)
+  await expect(page1.getByLabel('Setup token')).toBeHidden()
+  expect(page1.url(), 'the token leaves the address bar').not.toContain('token')
+
+  await page1.getByLabel('Password').fill('short')
+  await page1.getByLabel('Once more').fill('other')
+  await page1.getByRole('button', { name: 'Set password' }).click()
+  await expect(page1.getByText('The two are not the same.')).toBeVisible()
+  await expect(page1.getByLabel('Password')).toHaveAttribute('aria-invalid', 'true')
+
+  await page1.getByLabel('Password').fill(PASSWORD)
+  await page1.getByLabel('Once more').fill(PASSWORD)
+  await page1.getByRole('button', { name: 'Set password' }).click()
+  await expect(page1.getByRole('heading', { level: 1, name: 'Dashboard' })).toBeVisible()
+  await expect(page1).toHaveTitle('Dashboard · Thinkery')
+  await expect(page1.getByRole('status').filter({ hasText: 'Live' })).toBeVisible()
+})
+
+test('the empty dashboard names every stage and is accessible', async ({ page1 }) => {
+  for (const name of stages) await expect(stage(page1, name)).toContainText('Not started')
+  await expect(page1.getByText('thinkery run rehearsal', { exact: true })).toBeVisible()
+  await accessible(page1)
+})
+
+test('a second browser is asked to log in; a wrong password is refused, the right one taken', async ({
+  browser,
+  server,
+  guard,
+}) => {
+  const context = await browser.newContext({ baseURL: server.url })
+  await guard.watch(context)
+  guard.expect(/status of 401/)
+  const page = await context.newPage()
+  await page.goto('/jobs')
+  await expect(page.getByRole('heading', { level: 1, name: 'Log in' })).toBeVisible()
+  await accessible(page)
+  await page.getByLabel('Password').fill('not the password')
+  await page.getByRole('button', { name: 'Log in' }).click()
+  await expect(page.getByRole('alert')).toBeVisible()
+  await page.getByLabel('Password').fill(PASSWORD)
+  await page.getByRole('button', { name: 'Log in' }).click()
+  await expect(page.getByRole('heading', { level: 1, name: 'Jobs' })).toBeVisible()
+  await context.close()
+})
+
+test('every page is reached by keyboard, has a title and one heading, and is accessible', async ({
+  page1,
+}) => {
+  await page1.goto('/')
+  await expect(page1.getByRole('heading', { level: 1 })).toHaveText('Dashboard')
+  await page1.keyboard.press('Tab')
+  await expect(page1.getByRole('link', { name: 'Skip to content' })).toBeFocused()
+  await page1.keyboard.press('Enter')
+  await expect(page1.locator('main')).toBeFocused()
+  for (const name of ['Jobs', 'Chat', 'Dashboard']) {
+    const link = page1.getByRole('navigation').getByRole('link', { name })
+    await page1.locator('.brand').focus()
+    for (
+      let i = 0;
+      i < 5 && !(await link.evaluate((node) => node === document.activeElement));
+      i++
+    ) {
+      await page1.keyboard.press('Tab')
+    }
+    await page1.keyboard.press('Enter')
+    await expect(page1.getByRole('heading', { level: 1 })).toHaveText(name)
+    await expect(page1).toHaveTitle(`${name} · Thinkery`)
+    await expect(link).toHaveAttribute('aria-current', 'page')
+    await accessible(page1)
+  }
+})
+
+test('an unknown page says so; a missing asset is a real 404', async ({ page1, guard }) => {
+  await page1.goto('/nowhere')
+  await expect(page1.getByRole('heading', { level: 1 })).toHaveText('There is no such page')
+  expect((await page1.request.get('/assets/nothing.js')).status()).toBe(404)
+  guard.expect(/404/)
+  const answer = await page1.request.get('/api/v1/nothing')
+  expect(answer.status()).toBe(404)
+  expect((await answer.json()).error.code).toBeTruthy()
+})
+
+test('light and dark are chosen, and stay chosen', async ({ page1 }) => {
+  await page1.goto('/')
+  const ground = () => page1.evaluate(() => getComputedStyle(document.body).backgroundColor)
+  const light = await ground()
+  await page1.getByRole('button', { name: 'Dark', exact: true }).click()
+  const dark = await ground()
+  expect(dark).not.toBe(light)
+  await page1.reload()
+  await expect(page1.getByRole('heading', { level: 1 })).toBeVisible()
+  expect(await ground()).toBe(dark)
+  await page1.getByRole('button', { name: 'As the system' }).click()
+  expect(await ground()).toBe(light)
+})
+
+test('the quick look starts with one click, and stops with one', async ({ page1 }) => {
+  await page1.goto('/')
+  await page1.getByText('Quick look', { exact: true }).click()
+  await expect(page1.getByText('its scores mean nothing')).toBeVisible()
+  await page1.getByRole('button', { name: 'Start rehearsal' }).click()
+  await expect(page1.getByRole('button', { name: 'Stop', exact: true })).toBeVisible()
+  await expect(stage(page1, 'questions')).not.toContainText('Not started')
+
+  const stop = page1.getByRole('button', { name: 'Stop', exact: true })
+  await stop.click()
+  await expect(
+    page1
+      .getByRole('button', { name: 'Stopping…' })
+      .or(page1.getByRole('button', { name: 'Resume rehearsal' })),
+  ).toBeVisible({ timeout: 1000 })
+  await expect(page1.getByRole('button', { name: 'Resume rehearsal' })).toBeVisible()
+})
+
+test('it is resumed, and every stage comes alive', async ({ page1 }) => {
+  test.setTimeout(REHEARSAL_MS)
+  await page1.getByText('Quick look', { exact: true }).click()
+  await page1.getByRole('button', { name: 'Resume rehearsal' }).click()
+  for (const name of ['questions', 'distill', 'verify', 'dataset']) {
+    await expect(stage(page1, name)).toContainText('Done', { timeout: REHEARSAL_MS })
+  }
+  await expect(page1.getByRole('img', { name: /Training loss over steps/ })).toBeVisible({
+    timeout: REHEARSAL_MS,
+  })
+})
+
+test('a reload in the middle shows the same numbers and the whole curve', async ({
+  page1,
+  browser,
+  server,
+  guard,
+}) => {
+  const chart = (page: Page) => page.getByRole('img', { name: /Training loss over steps/ })
+  const first = await chart(page1).getAttribute('aria-label')
+  const begin = /loss \w+ from ([\d.]+)/.exec(first ?? '')?.[1]
+  expect(begin, `the first loss in: ${first}`).toBeTruthy()
+  await page1.reload()
+  await expect(chart(page1)).toHaveAttribute('aria-label', new RegExp(`from ${begin} to`))
+
+  const counted = (page: Page) => stage(page, 'verify').locator('.figure').innerText()
+  const context = await browser.newContext({ baseURL: server.url })
+  await guard.watch(context)
+  const page2 = await context.newPage()
+  await page2.goto('/')
+  await page2.getByLabel('Password').fill(PASSWORD)
+  await page2.getByRole('button', { name: 'Log in' }).click()
+  await expect(chart(page2)).toHaveAttribute('aria-label', new RegExp(`from ${begin} to`))
+  expect(await counted(page2)).toBe(await counted(page1))
+  await context.close()
+})
+
+test('eight tabs are live at once', async ({ context1 }) => {
+  const pages: Page[] = []
+  for (let i = 0; i < 8; i++) {
+    const page = await context1.newPage()
+    pages.push(page)
+    await page.goto('/')
+    await expect(page.getByRole('status').filter({ hasText: 'Live' })).toBeVisible()
+    await expect(stage(page, 'verify')).toContainText('Done')
+  }
+  await Promise.all(pages.map((page) => page.close()))
+})
+
+test('it finishes: the curve is whole, the scores have their error, a model is ready', async ({
+  page1,
+}) => {
+  test.setTimeout(REHEARSAL_MS)
+  for (const name of stages)
+    await expect(stage(page1, name)).toContainText('Done', { timeout: REHEARSAL_MS })
+  await expect(page1.getByRole('button', { name: 'Run rehearsal again' })).toBeVisible()
+
+  const { items: runs } = await api(page1, '/runs')
+  const label =
+    (await page1.getByRole('img', { name: /Training loss/ }).getAttribute('aria-label')) ?? ''
+  for (const name of ['unverified', 'verified']) {
+    const run = runs.find((run: { name: string }) => run.name === name)
+    const { items } = await api(page1, `/runs/${run.id}/steps`)
+    expect(items.length, `steps of ${name}`).toBe(run.steps_total)
+    expect(label).toMatch(
+      new RegExp(`\\b${name}: loss .* over ${run.steps_total.toLocaleString('en')} steps`),
+    )
+  }
+  await page1.getByRole('button', { name: 'View as table' }).click()
+  await expect(page1.getByRole('region', { name: 'Training loss as a table' })).toBeVisible()
+
+  const scores = page1.getByRole('region', { name: /^Scores on/ })
+  await expect(scores.getByRole('columnheader')).toHaveText([
+    'Family',
+    'untrained',
+    'unverified',
+    'verified',
+  ])
+  const overall = scores.getByRole('row').nth(1)
+  await expect(overall).toContainText('Overall')
+  await expect(overall).toContainText(/[\d.]+\s*±\s*[\d.]+\s*n = \d+/)
+  await expect(page1.getByRole('link', { name: 'Chat with it' })).toBeVisible()
+  await accessible(page1)
+})
+
+test('jobs are listed with their state; each has its log and configuration', async ({ page1 }) => {
+  await page1.getByRole('navigation').getByRole('link', { name: 'Jobs' }).click()
+  await expect(page1.getByRole('heading', { level: 1 })).toHaveText('Jobs')
+  const row = page1.getByRole('row', { name: /Train/ }).first()
+  await expect(row).toContainText('Done')
+  await accessible(page1)
+  await row.getByRole('link').click()
+  await expect(page1.getByRole('heading', { level: 1 })).toContainText('Train')
+  await expect(page1.getByRole('log')).not.toContainText('Reading')
+  const [file] = await Promise.all([
+    page1.waitForEvent('download'),
+    page1.getByRole('button', { name: 'Download' }).click(),
+  ])
+  expect(file.suggestedFilename()).toMatch(/^job-\d+\.log$/)
+  await page1.getByText('Configuration it runs with').click()
+  await expect(page1.locator('details').last()).toContainText('{')
+  await accessible(page1)
+})
+
+test('the model answers in the chat, its thought folded', async ({ page1 }) => {
+  await page1.goto('/')
+  await page1.getByRole('link', { name: 'Chat with it' }).click()
+  await expect(page1.getByRole('heading', { level: 1 })).toHaveText('Chat')
+  await page1.getByLabel('Message').fill('What is 17 + 25?')
+  await page1.keyboard.press('Enter')
+  await expect(page1.getByRole('button', { name: 'Copy answer' })).toBeVisible({ timeout: 60_000 })
+  await expect(page1.getByText(/\d+ tokens/)).toBeVisible()
+  await expect(page1.getByRole('alert')).toHaveCount(0)
+  await accessible(page1)
+})
+
+/** An answer as the server would stream it, so that a test can choose every byte. */
+async function answer(page: Page, deltas: object[]) {
+  const chunk = (delta: object, finish_reason: string | null = null) =>
+    `data: ${JSON.stringify({ id: 'a', model: 'verified', choices: [{ index: 0, delta, finish_reason }] })}\n\n`
+  const body = deltas.map((delta) => chunk(delta)).join('') + chunk({}, 'stop') + 'data: [DONE]\n\n'
+  await page.route('**/api/v1/chat', (route) =>
+    route.fulfill({ contentType: 'text/event-stream', body }),
+  )
+}
+
+test('thoughts fold, maths is set, and money stays money', async ({ page1 }) => {
+  await answer(page1, [
+    { reasoning_content: 'First I think.\n\nThen I ' },
+    { reasoning_content: 'think more.' },
+    { content: 'It costs $5 and $6, so \\(x = \\frac{1}{2}\\).\n\n\\[\\boxed{11}\\]\n' },
+  ])
+  await page1.getByRole('button', { name: 'New chat' }).click()
+  await page1.getByLabel('Message').fill('How much?')
+  await page1.getByRole('button', { name: 'Send' }).click()
+  const thought = page1.getByRole('button', { name: /Thought for/ })
+  await expect(thought).toHaveAttribute('aria-expanded', 'false')
+  await expect(page1.getByText('Then I think more.')).toBeHidden()
+  await thought.click()
+  await expect(page1.getByText('Then I think more.')).toBeVisible()
+  await page1.getByRole('button', { name: 'Hide the thought' }).click()
+  await expect(page1.getByText('Then I think more.')).toBeHidden()
+  await expect(page1.getByText('It costs $5 and $6')).toBeVisible()
+  await expect(page1.locator('.katex')).toHaveCount(2)
+  const fraction = await page1
+    .locator('.katex .mfrac')
+    .first()
+    .evaluate((node) => node.getBoundingClientRect().height)
+  expect(fraction, 'a fraction is two lines high').toBeGreaterThan(12)
+  await accessible(page1)
+})
+
+test('hostile answers are only text', async ({ page1 }) => {
+  await answer(page1, [
+    { content: '<script>window.hacked = 1</script><img src=x onerror="window.hacked=1">\n\n' },
+    {
+      content:
+        '[link](javascript:window.hacked=1) ![i](http://evil.example/x.png) <b onclick=x>b</b>\n\n',
+    },
+    { content: '\\(\\href{javascript:window.hacked=1}{x}\\) <style>*{display:none}</style>' },
+  ])
+  await page1.getByRole('button', { name: 'Again' }).click()
+  await expect(page1.getByText('window.hacked = 1')).toBeVisible()
+  expect(
+    await page1.evaluate(() => (window as unknown as { hacked?: number }).hacked),
+  ).toBeUndefined()
+  await expect(
+    page1.locator('.markdown').locator('img, script, style, b, a[href^="javascript"]'),
+  ).toHaveCount(0)
+  await page1.unroute('**/api/v1/chat')
+})
+
+test('every page fits a telephone', async ({ page1 }) => {
+  await page1.setViewportSize({ width: 390, height: 844 })
+  for (const path of ['/', '/jobs', '/jobs/1', '/chat']) {
+    await page1.goto(path)
+    await expect(page1.getByRole('heading', { level: 1 })).toBeVisible()
+    await expect(page1.getByRole('status').filter({ hasText: 'Live' })).toBeVisible()
+    await noSidewaysScroll(page1)
+  }
+  await page1.setViewportSize({ width: 1280, height: 800 })
+})
+
+test('a server that goes away is noticed, and so is its return', async ({
+  page1,
+  server,
+  guard,
+}) => {
+  guard.expect(/Failed to load resource|ERR_|net::/)
+  await page1.goto('/')
+  const pill = page1.getByRole('status').first()
+  await expect(pill).toHaveText('Live')
+  await server.stop()
+  await expect(pill).toHaveText(/Reconnecting|Stale since/)
+  await server.start()
+  await expect(pill).toHaveText('Live', { timeout: 30_000 })
+  for (const name of stages) await expect(stage(page1, name)).toContainText('Done')
+})
+
+test('logging out in one tab logs out the other', async ({ context1, page1, guard }) => {
+  guard.expect(/401/)
+  const other = await context1.newPage()
+  await other.goto('/jobs')
+  await expect(other.getByRole('heading', { level: 1 })).toHaveText('Jobs')
+  await page1.getByRole('button', { name: 'Log out' }).click()
+  for (const page of [page1, other]) {
+    await expect(page.getByRole('heading', { level: 1 })).toHaveText('Log in')
+  }
+  expect((await page1.request.get('/api/v1/status')).status()).toBe(401)
+})
