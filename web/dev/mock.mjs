@@ -366,6 +366,16 @@ function api(req, res, path, query) {
     }
     case 'POST /recipes/rehearsal/run':
       return json(start())
+    case 'GET /questions':
+      return json({
+        items: Array.from({ length: 60 }, (_, i) => ({
+          id: i,
+          family: ['linear', 'modular', 'sequences', 'units', 'fractions'][i % 5],
+          problem: `Solve for x: ${(i % 7) + 2}x + ${i} = ${(i % 7) * 5 + 10 + i}.`,
+          reference: '5',
+        })),
+        next: null,
+      })
     case 'GET /runs':
       return json({ items: world.runs.map(wire).reverse(), next: null })
     case 'GET /runs/:id': {

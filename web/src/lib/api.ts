@@ -14,6 +14,7 @@ export type Step = Schemas['Step']
 export type StepNews = Schemas['StepNews']
 export type Score = Schemas['Score']
 export type Model = Schemas['Model']
+export type Question = Schemas['Question']
 export type SessionInfo = Schemas['SessionInfo']
 
 export const client = createClient<paths>({ baseUrl: '/api/v1' })

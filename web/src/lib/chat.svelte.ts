@@ -22,6 +22,8 @@ export interface Turn {
   model: string
   /** Why it ended: `stop`, `length`, or `stopped` by the reader. */
   finish: string
+  /** The right answer, where the question is a held-out problem. */
+  reference: string
   problem?: Failure
 }
 
@@ -63,9 +65,9 @@ class Chat {
     this.#abort?.abort()
   }
 
-  async send(text: string) {
+  async send(text: string, reference = '') {
     if (this.busy || !text.trim()) return
-    this.turns.push({ ...this.#turn('user'), content: text.trim() })
+    this.turns.push({ ...this.#turn('user'), content: text.trim(), reference })
     await this.#answer()
   }
 
@@ -89,12 +91,14 @@ class Chat {
       tokens: 0,
       model: '',
       finish: '',
+      reference: '',
     }
   }
 
   async #answer() {
+    const reference = this.turns.at(-1)?.reference ?? ''
     const messages = this.turns.map(({ role, content }) => ({ role, content }))
-    this.turns.push({ ...this.#turn('assistant'), busy: true, model: this.model })
+    this.turns.push({ ...this.#turn('assistant'), busy: true, model: this.model, reference })
     const turn = this.turns.at(-1)
     if (!turn) return
     const abort = new AbortController()
