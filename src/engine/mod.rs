@@ -261,6 +261,9 @@ pub trait Trainer {
     /// [`Error::NotFinite`] if the norm is no number; nothing was updated.
     fn apply(&mut self, learning_rate: f64, max_norm: f64) -> Result<f64>;
 
+    /// Forgets the accumulated gradients.
+    fn discard(&mut self);
+
     /// Writes `config.json`, `generation_config.json` and `model.safetensors` into `dir`. Tokenizer
     /// files are the caller's.
     ///

@@ -205,6 +205,10 @@ impl Trainer for BurnTrainer {
         Ok(norm)
     }
 
+    fn discard(&mut self) {
+        self.gradients = None;
+    }
+
     fn save_model(&self, dir: &Path) -> Result<()> {
         Model {
             config: self.model.config.clone(),
