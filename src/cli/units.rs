@@ -33,7 +33,7 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
+        "TiB" => 1_i64 << 40,
         "MB" => 1_000_000,
         "GB" => 1_000_000_000,
         unit => return Err(format!("unknown unit `{unit}`; expected GiB, MiB or GB")),
