@@ -1,11 +1,171 @@
-//! The verb `train`. To be written.
+//! The verb `train`: fine-tunes a model on a file of examples or a dataset, into a folder.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, ensure};
+use serde_json::json;
 
 use super::Global;
+use crate::dataset::shards::Shards;
+use crate::dataset::{encode, rows};
+use crate::hint::Hinted;
+use crate::records::{Dataset, Step};
+use crate::store::Store;
+use crate::train::{self, Config, Observer, Task};
 
 /// Options of `train`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Folder of the model to begin with
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Examples: a JSONL file, or a dataset of the store by number, hash or folder
+    #[arg(long, value_name = "FILE_OR_DATASET")]
+    examples: String,
+    /// Folder for the learning curve, checkpoints and the finished model; again = resume
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// One setting, e.g. train.learning_rate=1e-4
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    sets: Vec<String>,
+    /// Where to train: cpu or cuda:0
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+}
 
-pub(super) fn run(_global: &Global, _args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("`train` is not built yet")
+#[expect(clippy::print_stdout, reason = "prints the result")]
+pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
+    let mut config = settings(&args.sets)?;
+    if let Some(device) = args.device {
+        config.device = device;
+    }
+    let problems = config.problems();
+    ensure!(problems.is_empty(), "{}", problems.join("; "));
+    train::ensure_weights(&args.model, &config)?;
+    let shards = examples(global, &args.examples, &args.model, &config)?;
+    let task = Task { model: &args.model, shards: &shards, out: &args.out, config: &config };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("could not hear signals")?;
+    }
+    let mut bar = Bar::new(task.plan().steps);
+    let ended = train::fit(task, &|| stop.load(Ordering::Relaxed), &mut bar);
+    bar.0.finish_and_clear();
+    ended?;
+    let steps = train::steps(&args.out)?;
+    let loss = steps.last().map(|step| step.loss);
+    let finished = args.out.join("final");
+    if global.json {
+        let counts = shards.counts();
+        println!(
+            "{}",
+            json!({ "steps": steps.len(), "loss": loss, "data": counts, "model": finished })
+        );
+    } else {
+        println!("{} steps, loss {:.4}: {}", steps.len(), loss.unwrap_or(0.0), finished.display());
+    }
+    Ok(())
+}
+
+/// The `[train]` section that `sets` describe, all problems at once.
+fn settings(sets: &[String]) -> anyhow::Result<Config> {
+    let mut table = toml::Table::new();
+    for set in sets {
+        let usage = || {
+            Hinted::new(
+                format!("`--set {set}` is not of the form train.name=value"),
+                "for example: --set train.learning_rate=1e-4",
+            )
+        };
+        let (path, value) = set.split_once('=').ok_or_else(usage)?;
+        let name = path.trim().strip_prefix("train.").ok_or_else(usage)?;
+        let value = value.trim();
+        // What is no TOML value by itself is text, so that names need no quotes.
+        let value = toml::from_str::<toml::Table>(&format!("value = {value}"))
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+        table.insert(name.to_owned(), value);
+    }
+    let known = serde_json::to_value(Config {
+        steps: Some(1),
+        warmup_steps: Some(1),
+        ..Config::default()
+    })?;
+    let known: Vec<&str> = known
+        .as_object()
+        .map(|known| known.keys().map(String::as_str).collect())
+        .unwrap_or_default();
+    let unknown: Vec<String> = table
+        .keys()
+        .filter(|name| !known.contains(&name.as_str()))
+        .map(|name| {
+            let near = known.iter().max_by(|a, b| {
+                strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name))
+            });
+            format!(
+                "there is no setting `train.{name}`; did you mean `train.{}`?",
+                near.unwrap_or(&"")
+            )
+        })
+        .collect();
+    ensure!(unknown.is_empty(), "{}", unknown.join("; "));
+    table.try_into().context("a setting of `train` has the wrong kind of value")
+}
+
+fn examples(
+    global: &Global,
+    examples: &str,
+    model: &std::path::Path,
+    config: &Config,
+) -> anyhow::Result<Shards> {
+    let path = PathBuf::from(examples);
+    if path.is_file() {
+        return rows::of_file(&path, model, &config.encoding());
+    }
+    let store = Store::open(&global.data_dir())?;
+    let folder = path.canonicalize().ok();
+    let wanted = |dataset: &Dataset| {
+        dataset.id.to_string() == examples
+            || (examples.len() >= 8 && dataset.hash.starts_with(examples))
+            || dataset.path == examples
+            || folder.is_some() && store.absolute(&dataset.path).canonicalize().ok() == folder
+    };
+    let dataset = store.datasets()?.into_iter().find(wanted).ok_or_else(|| {
+        Hinted::new(
+            format!("`{examples}` is neither a file nor a dataset"),
+            "give a JSONL file, or a dataset that `thinkery dataset list` shows",
+        )
+    })?;
+    encode::of_dataset(&store, &dataset, model, &config.encoding())
+}
+
+/// Progress on standard error.
+struct Bar(indicatif::ProgressBar);
+
+impl Bar {
+    fn new(steps: u64) -> Self {
+        let style = indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {eta}")
+            .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
+        Self(indicatif::ProgressBar::new(steps).with_style(style))
+    }
+}
+
+impl Observer for Bar {
+    fn began(&mut self, first: u64) -> anyhow::Result<()> {
+        self.0.set_position(first);
+        Ok(())
+    }
+
+    fn stepped(&mut self, step: &Step) -> anyhow::Result<()> {
+        self.0.set_message(format!("loss {:.4}", step.loss));
+        self.0.set_position(step.step + 1);
+        Ok(())
+    }
+
+    fn saved(&mut self, _step: u64, _gone: &[u64]) -> anyhow::Result<()> {
+        Ok(())
+    }
 }

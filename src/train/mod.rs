@@ -1,1 +1,151 @@
-//! To be written.
+//! Fine-tunes a model on a dataset.
+//!
+//! Knows token ids and no text: examples come from `dataset`, the arithmetic is `engine`'s. Each arm
+//! of a dataset is a run of its own, with the same seed, the same number of steps and the same
+//! weights to begin with, so that only the data differ.
+
+mod arms;
+mod batches;
+mod config;
+mod curve;
+mod fit;
+mod resume;
+mod schedule;
+mod step;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::encode;
+use crate::dataset::shards::Shards;
+use crate::engine::{self, Device, Weights};
+use crate::hint::Hinted;
+use crate::records::{Arm, Dataset};
+use crate::stage;
+use crate::store::Store;
+
+pub use batches::{Walk, permutation};
+pub use config::{Config, LossNormalisation, NonFinite, Precision};
+pub use fit::{Observer, Task, fit, steps};
+pub use schedule::{Plan, Schedule};
+
+/// Name of the model before any training, in the score table.
+pub const UNTRAINED: &str = "untrained";
+
+/// What one run came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// Name of the run.
+    pub name: String,
+    /// Steps done in all.
+    pub steps: u64,
+    /// Examples it was trained on.
+    pub examples: u64,
+    /// Tokens of one pass.
+    pub tokens: u64,
+    /// Tokens of one pass that have a loss.
+    pub trained_tokens: u64,
+    /// Loss of the last step, in nats per trained token.
+    pub loss: f64,
+    /// Folder of the finished model, relative to the data folder.
+    pub model: String,
+}
+
+/// What the stage came to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// One entry per arm.
+    pub runs: Vec<RunSummary>,
+    /// Wall time of this call.
+    pub seconds: f64,
+}
+
+/// Trains every arm that is not finished yet, side by side where there are processors for it.
+///
+/// # Errors
+/// If a dataset or model is missing or cannot be used, or a run fails or is stopped.
+pub fn run(cx: &stage::Context, config: &Config) -> anyhow::Result<Summary> {
+    let began = Instant::now();
+    let problems = config.problems();
+    ensure!(problems.is_empty(), "{}", problems.join("; "));
+    let model = model_folder(&cx.store, config);
+    ensure_weights(&model, config)?;
+    let arms = prepare(cx, config, &model)?;
+    let runs = arms::train(cx, config, &model, arms)?;
+    Ok(Summary { runs, seconds: began.elapsed().as_secs_f64() })
+}
+
+/// Where the model to begin with lies.
+pub fn model_folder(store: &Store, config: &Config) -> PathBuf {
+    let named = store.dir().join("models").join(&config.model);
+    if named.is_dir() { named } else { PathBuf::from(&config.model) }
+}
+
+/// Draws the weights of a model that has a configuration but none yet: this is `untrained`.
+///
+/// # Errors
+/// If there is no configuration, or the weights cannot be written.
+pub fn ensure_weights(model: &Path, config: &Config) -> anyhow::Result<()> {
+    let has = |name: &str| model.join(name).is_file();
+    if has("model.safetensors") || has("model.safetensors.index.json") {
+        return Ok(());
+    }
+    let path = model.join("config.json");
+    if !path.is_file() {
+        return Err(Hinted::new(
+            format!("there is no model in `{}`", model.display()),
+            "give a folder in Hugging Face layout: config.json, tokenizer and weights",
+        )
+        .into());
+    }
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("could not read `{}`", path.display()))?;
+    let shape = serde_json::from_str(&text)
+        .with_context(|| format!("could not read `{}`", path.display()))?;
+    // Always drawn on the processor: the same seed gives the same model on every device.
+    let weights = Weights::Random { config: &shape, seed: config.seed };
+    let trainer = engine::open_trainer(Device::Cpu, weights, config.adam())?;
+    let unfinished = tempfile::Builder::new()
+        .prefix(".weights-")
+        .tempdir_in(model)
+        .with_context(|| format!("could not write into `{}`", model.display()))?;
+    trainer.save_model(unfinished.path())?;
+    for name in ["config.json", "generation_config.json", "model.safetensors"] {
+        std::fs::rename(unfinished.path().join(name), model.join(name))
+            .with_context(|| format!("could not write `{}`", model.join(name).display()))?;
+    }
+    Ok(())
+}
+
+/// The newest dataset of each arm, encoded.
+fn prepare(
+    cx: &stage::Context,
+    config: &Config,
+    model: &Path,
+) -> anyhow::Result<Vec<(Dataset, Shards)>> {
+    let datasets = cx.store.datasets()?;
+    let find = |arm: Arm| {
+        let wanted = |dataset: &&Dataset| {
+            dataset.arm == arm && (config.dataset.is_empty() || dataset.name == config.dataset)
+        };
+        datasets.iter().find(wanted).cloned().with_context(|| {
+            Hinted::new(
+                format!("there is no {} dataset `{}`", arm.name(), config.dataset),
+                "build it first: thinkery dataset build",
+            )
+        })
+    };
+    let mut arms = Vec::new();
+    for arm in &config.arms {
+        cx.stop_requested()?;
+        let dataset = find(*arm)?;
+        cx.progress.set(0, 0, format!("encoding the {} examples", arm.name()));
+        let shards = encode::of_dataset(&cx.store, &dataset, model, &config.encoding())?;
+        arms.push((dataset, shards));
+    }
+    ensure!(!arms.is_empty(), "`train.arms` is empty");
+    Ok(arms)
+}

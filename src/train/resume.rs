@@ -1,0 +1,256 @@
+//! Checkpoints: complete folders in Hugging Face layout with the training state beside the model.
+//!
+//! A checkpoint is written into a hidden folder, flushed to the disk and renamed, so that a folder
+//! called `checkpoint-N` is always whole: a run that was killed goes on from the newest one.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Trainer;
+use crate::hint::Hinted;
+
+/// Folder of the finished model.
+pub(super) const FINAL: &str = "final";
+
+const PREFIX: &str = "checkpoint-";
+const STATE: &str = "state";
+const PROGRESS: &str = "progress.json";
+
+/// Files of a model folder that the engine writes itself or that are weights.
+const ENGINES: [&str; 3] =
+    ["config.json", "generation_config.json", "model.safetensors.index.json"];
+
+/// Endings of the files that go with a model: tokenizer, templates, licence.
+const ENDINGS: [&str; 5] = ["json", "jinja", "txt", "model", "md"];
+
+/// How far a run was when the checkpoint was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Progress {
+    /// Steps done; the next step has this number.
+    pub(super) step: u64,
+    /// Hash of configuration and data of the run.
+    pub(super) run: String,
+}
+
+/// Folder of the checkpoint after `step` steps.
+pub(super) fn folder(out: &Path, step: u64) -> PathBuf {
+    out.join(format!("{PREFIX}{step}"))
+}
+
+/// The newest checkpoint in `out`, if there is one.
+///
+/// # Errors
+/// If it belongs to another run or cannot be read.
+pub(super) fn newest(out: &Path, run: &str) -> anyhow::Result<Option<(PathBuf, Progress)>> {
+    let Some(step) = steps(out)?.pop() else { return Ok(None) };
+    let dir = folder(out, step);
+    let path = dir.join(STATE).join(PROGRESS);
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("could not read `{}`", path.display()))?;
+    let progress: Progress = serde_json::from_str(&text)
+        .with_context(|| format!("could not read `{}`", path.display()))?;
+    if progress.run != run {
+        return Err(Hinted::new(
+            format!("`{}` belongs to a run with other settings or data", dir.display()),
+            "give another --out, or delete the checkpoints to start over",
+        )
+        .into());
+    }
+    Ok(Some((dir, progress)))
+}
+
+/// Steps of the checkpoints in `out`, oldest first.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub(super) fn steps(out: &Path) -> anyhow::Result<Vec<u64>> {
+    if !out.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries =
+        fs::read_dir(out).with_context(|| format!("could not read `{}`", out.display()))?;
+    let mut steps = Vec::new();
+    for entry in entries {
+        let name =
+            entry.with_context(|| format!("could not read `{}`", out.display()))?.file_name();
+        let step = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        steps.extend(step.and_then(|step| step.parse::<u64>().ok()));
+    }
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+/// Reads the optimizer's state of a checkpoint.
+///
+/// # Errors
+/// If it is missing or does not fit.
+pub(super) fn load_state(trainer: &mut dyn Trainer, checkpoint: &Path) -> anyhow::Result<()> {
+    trainer
+        .load_state(&checkpoint.join(STATE))
+        .with_context(|| format!("could not go on from `{}`", checkpoint.display()))
+}
+
+/// Writes a checkpoint; `model` is where tokenizer files come from.
+///
+/// # Errors
+/// If a file cannot be written.
+pub(super) fn save(
+    trainer: &dyn Trainer,
+    model: &Path,
+    out: &Path,
+    progress: &Progress,
+) -> anyhow::Result<PathBuf> {
+    let dir = folder(out, progress.step);
+    replace(&dir, |dir| {
+        trainer.save_model(dir)?;
+        copy_companions(model, dir)?;
+        let state = dir.join(STATE);
+        fs::create_dir(&state)?;
+        trainer.save_state(&state)?;
+        fs::write(state.join(PROGRESS), serde_json::to_string(progress)?)?;
+        Ok(())
+    })?;
+    Ok(dir)
+}
+
+/// Writes the finished model.
+///
+/// # Errors
+/// If a file cannot be written.
+pub(super) fn save_final(trainer: &dyn Trainer, model: &Path, out: &Path) -> anyhow::Result<()> {
+    replace(&out.join(FINAL), |dir| {
+        trainer.save_model(dir)?;
+        copy_companions(model, dir)
+    })
+}
+
+/// Deletes all but the newest `keep` checkpoints (0 keeps all); gives the steps of those deleted.
+///
+/// # Errors
+/// If a folder cannot be deleted.
+pub(super) fn prune(out: &Path, keep: u32) -> anyhow::Result<Vec<u64>> {
+    if keep == 0 {
+        return Ok(Vec::new());
+    }
+    let mut old = steps(out)?;
+    old.truncate(old.len().saturating_sub(keep as usize));
+    for step in &old {
+        let dir = folder(out, *step);
+        fs::remove_dir_all(&dir)
+            .with_context(|| format!("could not delete `{}`", dir.display()))?;
+    }
+    Ok(old)
+}
+
+/// Makes `dir` anew with what `fill` writes: all of it or nothing.
+pub(super) fn replace(
+    dir: &Path,
+    fill: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let write = || -> anyhow::Result<()> {
+        let parent = dir.parent().context("it has no parent folder")?;
+        let unfinished = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(parent)?;
+        fill(unfinished.path())?;
+        flush(unfinished.path())?;
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        fs::rename(unfinished.path(), dir)?;
+        // It is not there any more under this name; nothing is left to delete.
+        let _ = unfinished.keep();
+        File::open(parent)?.sync_all()?;
+        Ok(())
+    };
+    write().with_context(|| format!("could not write `{}`", dir.display()))
+}
+
+/// Flushes every file below `dir` to the disk.
+fn flush(dir: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            flush(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    File::open(dir)?.sync_all()?;
+    Ok(())
+}
+
+/// Copies what goes with a model and is not made by the engine.
+fn copy_companions(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let ending = Path::new(&name).extension().and_then(|ending| ending.to_str());
+        let wanted = ending.is_some_and(|ending| ENDINGS.contains(&ending))
+            && !ENGINES.iter().any(|own| name == *own)
+            && entry.file_type()?.is_file();
+        if wanted {
+            fs::copy(entry.path(), to.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{folder, newest, prune, replace, steps};
+
+    fn checkpoint(out: &std::path::Path, step: u64, run: &str) {
+        replace(&folder(out, step), |dir| {
+            fs::create_dir(dir.join("state"))?;
+            let progress = format!("{{\"step\":{step},\"run\":\"{run}\"}}");
+            fs::write(dir.join("state/progress.json"), progress)?;
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn the_newest_is_by_number_not_by_name() {
+        let out = tempfile::tempdir().unwrap();
+        for step in [100, 20, 9] {
+            checkpoint(out.path(), step, "a");
+        }
+        fs::create_dir(out.path().join(".unfinished-x")).unwrap();
+        assert_eq!(steps(out.path()).unwrap(), [9, 20, 100]);
+        assert_eq!(newest(out.path(), "a").unwrap().unwrap().1.step, 100);
+    }
+
+    #[test]
+    fn another_run_is_not_continued() {
+        let out = tempfile::tempdir().unwrap();
+        assert!(newest(out.path(), "a").unwrap().is_none());
+        checkpoint(out.path(), 5, "a");
+        let error = newest(out.path(), "b").unwrap_err();
+        assert!(error.to_string().contains("belongs to a run with other settings"), "{error}");
+    }
+
+    #[test]
+    fn only_the_newest_are_kept() {
+        let out = tempfile::tempdir().unwrap();
+        for step in 1..=4 {
+            checkpoint(out.path(), step, "a");
+        }
+        assert_eq!(prune(out.path(), 0).unwrap(), [0; 0]);
+        assert_eq!(prune(out.path(), 3).unwrap(), [1]);
+        assert_eq!(steps(out.path()).unwrap(), [2, 3, 4]);
+    }
+
+    #[test]
+    fn what_fails_leaves_the_old_folder_alone() {
+        let out = tempfile::tempdir().unwrap();
+        checkpoint(out.path(), 1, "a");
+        let failed = replace(&folder(out.path(), 1), |_| anyhow::bail!("disk is full"));
+        assert!(failed.is_err());
+        assert!(newest(out.path(), "a").unwrap().is_some());
+        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1);
+    }
+}
