@@ -2,7 +2,104 @@
 //!
 //! A verifier is one file and one entry in [`VERIFIERS`]. Running programs is `sandbox`'s job.
 
-use crate::records::Verdict;
+mod answer;
+mod code;
+mod math;
+mod output;
+mod run;
+mod unchecked;
+mod upstream;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use code::{CodeGrade, Outcome, TestResult, grade_code};
+pub use math::{Compared, compare};
+pub use run::{Config, Summary, run};
+
+use crate::records::{NewQuestion, Verdict};
+use crate::sandbox::{Limits, Sandbox};
+use crate::stage::Stop;
+
+/// Every verifier. The first that accepts a question judges its traces, so the one that accepts
+/// everything comes last.
+pub static VERIFIERS: &[&dyn Verifier] =
+    &[&math::Math, &code::Code, &upstream::OpenThoughtsCode, &unchecked::Unchecked];
+
+/// Judges attempts at the questions it accepts.
+pub trait Verifier: Sync {
+    /// Stored with every verdict; never renamed.
+    fn name(&self) -> &'static str;
+
+    /// Raised whenever a change can alter a verdict, so that old verdicts can be found and redone.
+    fn version(&self) -> u32;
+
+    /// The modes in which it judges.
+    fn modes(&self) -> &'static [Mode] {
+        &[Mode::Strict, Mode::Upstream]
+    }
+
+    /// Whether it can judge attempts at `question`.
+    fn accepts(&self, question: &NewQuestion) -> bool;
+
+    /// Judges one attempt. Whatever the attempt does is a verdict.
+    ///
+    /// # Errors
+    /// If we could not do our job.
+    fn verify(
+        &self,
+        question: &NewQuestion,
+        attempt: &Attempt<'_>,
+        tools: &Tools,
+    ) -> anyhow::Result<Judgement>;
+}
+
+/// How strict to be with programs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A program is correct if it passes every test.
+    #[default]
+    Strict,
+    /// What the published code of OpenThoughts decides: time-outs and programs that do not compile
+    /// count as correct, and the exit status does not count.
+    Upstream,
+}
+
+/// What a verifier looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt<'a> {
+    /// The solution, without the thought.
+    pub solution: &'a str,
+    /// Whether the token limit cut it off.
+    pub truncated: bool,
+}
+
+/// What verifiers work with. Cheap to clone; clones share the sandbox.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// Runs programs.
+    pub sandbox: Arc<Sandbox>,
+    /// What a program may use.
+    pub limits: Limits,
+    /// How strict to be with programs.
+    pub mode: Mode,
+    /// Whether to go on.
+    pub stop: Stop,
+}
+
+impl Tools {
+    /// Strict, with the usual limits.
+    pub fn new(sandbox: Sandbox) -> Self {
+        Self {
+            sandbox: Arc::new(sandbox),
+            limits: Limits::default(),
+            mode: Mode::default(),
+            stop: Stop::default(),
+        }
+    }
+}
 
 /// What a verifier says, with what it saw.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,3 +109,33 @@ pub struct Judgement {
     /// What it was based on (extracted answer, tests' outcomes), for people.
     pub detail: serde_json::Value,
 }
+
+impl Judgement {
+    fn unchecked(why: &str) -> Self {
+        Self { verdict: Verdict::Unchecked(why.to_owned()), detail: serde_json::Value::Null }
+    }
+
+    fn unreadable(why: &str) -> Self {
+        Self { verdict: Verdict::Unreadable(why.to_owned()), detail: serde_json::Value::Null }
+    }
+}
+
+/// The verifier that judges attempts at `question`.
+pub fn verifier(question: &NewQuestion, mode: Mode) -> &'static dyn Verifier {
+    let fits =
+        |verifier: &&&dyn Verifier| verifier.modes().contains(&mode) && verifier.accepts(question);
+    let found = VERIFIERS.iter().find(fits);
+    *found.expect("the last verifier accepts every question")
+}
+
+/// Grades `solution`, a complete answer to `question`.
+///
+/// # Errors
+/// If we could not do our job.
+pub fn grade(question: &NewQuestion, solution: &str, tools: &Tools) -> anyhow::Result<Judgement> {
+    let attempt = Attempt { solution, truncated: false };
+    verifier(question, tools.mode).verify(question, &attempt, tools)
+}
+
+#[cfg(test)]
+mod tests;
