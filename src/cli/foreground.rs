@@ -32,7 +32,9 @@ pub(super) fn launch() -> anyhow::Result<Launch> {
     // The link outlives a rebuild of the file: a job is the same binary as its owner.
     let link = PathBuf::from("/proc/self/exe");
     let exe = if link.exists() { link } else { std::env::current_exe()? };
-    Ok(Launch { exe, secrets: secrets()? })
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let search_path = std::env::split_paths(&path).collect();
+    Ok(Launch { exe, search_path, secrets: secrets()? })
 }
 
 /// Secrets of the environment: `THINKERY_TEACHER_KEY`, or the file that

@@ -4,9 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::Context;
-
-use super::Global;
+use super::{Global, foreground};
 use crate::sandbox::{Confinement, Sandbox, become_program};
 
 /// Options of `sandboxed`.
@@ -37,7 +35,6 @@ pub(super) fn run(_global: &Global, args: Args) -> anyhow::Result<()> {
 /// The sandbox of this process: our own executable is the launcher, and `python3` is looked for on
 /// the user's search path.
 pub(super) fn sandbox() -> anyhow::Result<Sandbox> {
-    let launcher = std::env::current_exe().context("could not find our own executable")?;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    Ok(Sandbox::new(launcher, std::env::split_paths(&path).collect()))
+    let launch = foreground::launch()?;
+    Ok(Sandbox::new(launch.exe, launch.search_path))
 }

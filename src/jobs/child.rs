@@ -33,6 +33,8 @@ pub(super) const POLL: Duration = Duration::from_millis(20);
 pub struct Launch {
     /// The executable: `/proc/self/exe` outlives a rebuild of the file.
     pub exe: PathBuf,
+    /// Folders in which `python3` is looked for: the user's search path.
+    pub search_path: Vec<PathBuf>,
     /// What a job may need to know and no row may hold.
     pub secrets: Secrets,
 }

@@ -7,8 +7,10 @@ use sha2::{Digest, Sha256};
 
 use super::Launch;
 use crate::records::{JobKind, RunState};
+use crate::sandbox::Sandbox;
 use crate::stage::Context;
 use crate::store::Store;
+use crate::verify;
 
 /// What a job may need to know and no row, recipe or log may hold.
 #[derive(Clone, Default)]
@@ -31,8 +33,18 @@ pub(super) fn run(
     kind: JobKind,
     config: serde_json::Value,
 ) -> anyhow::Result<serde_json::Value> {
-    let _ = (cx, launch, config);
-    anyhow::bail!("the stage `{}` is not built yet", kind.name())
+    match kind {
+        JobKind::Verify => stage(cx, config, |cx, config| {
+            let sandbox = Sandbox::new(launch.exe.clone(), launch.search_path.clone());
+            verify::run(cx, config, &verify::Tools::new(sandbox))
+        }),
+        JobKind::Questions
+        | JobKind::Distill
+        | JobKind::Dataset
+        | JobKind::Train
+        | JobKind::Evaluate
+        | JobKind::Serve => anyhow::bail!("the stage `{}` is not built yet", kind.name()),
+    }
 }
 
 /// Runs one stage: its configuration from JSON, its summary to JSON.

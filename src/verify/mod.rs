@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use code::{CodeGrade, Outcome, TestResult, grade_code};
 pub use math::{Compared, compare};
-pub use run::{Config, Summary, run};
+pub use run::{Config, Counts, Summary, run};
 
 use crate::records::{NewQuestion, Verdict};
 use crate::sandbox::{Limits, Sandbox};
