@@ -3,8 +3,10 @@
 //! Answers; does not remember: the store is its callers' business.
 
 pub mod answer;
+pub mod local;
 pub mod prompt;
 pub mod template;
+pub mod thought;
 pub mod tokenizer;
 
 use std::ops::ControlFlow;

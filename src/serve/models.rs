@@ -1,0 +1,205 @@
+//! The models that can be asked: offered by name, loaded when first asked.
+//!
+//! Over a data folder the finished runs are offered by themselves, looked up at every request, so
+//! that a model can be talked to the moment its training ends.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::info;
+
+use super::Error;
+use crate::chat::local::LocalModel;
+use crate::engine::Device;
+use crate::engine::worker::Load;
+use crate::hint;
+use crate::records::RunState;
+use crate::store::Store;
+
+/// Models held in memory at a time; the one that was not asked for longest goes first.
+const LOADED_MAX: usize = 2;
+
+/// Requests in flight at a time, over all models; each holds a thread.
+const REQUESTS_MAX: usize = 256;
+
+/// The name of the run that answers where none is named, if there is one.
+const PREFERRED: &str = "verified";
+
+/// A model that can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// What to call it.
+    pub name: String,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// When it was made, in Unix seconds.
+    pub created: i64,
+}
+
+/// What `/v1/models` says of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    /// What to call it.
+    pub name: String,
+    /// When it was made, in Unix seconds.
+    pub created: i64,
+    /// Whether it answers where no model is named.
+    pub served: bool,
+}
+
+/// The models that can be asked.
+pub struct Models {
+    device: Device,
+    max_context: Option<usize>,
+    /// Where finished runs are looked up.
+    store: Option<Store>,
+    entries: Mutex<Entries>,
+    /// Held while a model is loaded, so that it is loaded once.
+    loading: Mutex<()>,
+    requests: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Entries {
+    /// In the order of preference: the first answers where none is named.
+    offers: Vec<Offer>,
+    /// The one asked last is last.
+    loaded: Vec<(Offer, Arc<LocalModel>)>,
+}
+
+impl Models {
+    /// None yet. They will be loaded onto `device`, with at most `max_context` tokens if given.
+    pub fn new(device: Device, max_context: Option<usize>) -> Self {
+        Self {
+            device,
+            max_context,
+            store: None,
+            entries: Mutex::default(),
+            loading: Mutex::default(),
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        }
+    }
+
+    /// The finished runs of `store`, now and later.
+    pub fn of_store(store: Store, device: Device) -> Self {
+        Self { store: Some(store), ..Self::new(device, None) }
+    }
+
+    /// Offers a model, before all others. One of the same name is replaced.
+    pub fn offer(&self, offer: Offer) {
+        let mut entries = self.entries();
+        entries.offers.retain(|other| other.name != offer.name);
+        entries.offers.insert(0, offer);
+    }
+
+    /// Offers a model that is loaded already.
+    pub fn add_loaded(&self, offer: Offer, model: LocalModel) {
+        self.entries().loaded.push((offer.clone(), Arc::new(model)));
+        self.offer(offer);
+    }
+
+    /// Every model that is offered, the one that answers by default first.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn cards(&self) -> Result<Vec<Card>, Error> {
+        let card = |(index, offer): (usize, Offer)| Card {
+            name: offer.name,
+            created: offer.created,
+            served: index == 0,
+        };
+        Ok(self.offers()?.into_iter().enumerate().map(card).collect())
+    }
+
+    /// The model called `name`, or the one that answers by default; loads it if need be. Blocks.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be loaded.
+    pub fn get(&self, name: Option<&str>) -> Result<Arc<LocalModel>, Error> {
+        let offers = self.offers()?;
+        let offer = match name {
+            Some(name) => offers.into_iter().find(|offer| offer.name == name),
+            None => offers.into_iter().next(),
+        };
+        let offer = offer.ok_or_else(|| match name {
+            Some(name) => Error::NoModel(name.to_owned()),
+            None => Error::NoModels,
+        })?;
+        if let Some(model) = self.loaded(&offer) {
+            return Ok(model);
+        }
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(model) = self.loaded(&offer) {
+            return Ok(model);
+        }
+        let model = LocalModel::open(&offer.name, &offer.dir, self.device, self.max_context);
+        let model = Arc::new(model.map_err(|error| not_loadable(&offer, &error))?);
+        info!(model.name = %offer.name, "loaded the model `{}`", offer.name);
+        let mut entries = self.entries();
+        entries.loaded.retain(|(other, _)| other.name != offer.name);
+        if entries.loaded.len() >= LOADED_MAX {
+            // Answers that are being written keep their model until they end.
+            entries.loaded.remove(0);
+        }
+        entries.loaded.push((offer, Arc::clone(&model)));
+        Ok(model)
+    }
+
+    /// A place for one more request.
+    pub(super) fn admit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Error::Busy)
+    }
+
+    /// How busy all loaded models are together.
+    pub fn load(&self) -> Load {
+        let entries = self.entries();
+        entries.loaded.iter().map(|(_, model)| model.load()).fold(Load::default(), |sum, load| {
+            Load {
+                running: sum.running + load.running,
+                waiting: sum.waiting + load.waiting,
+                generated_tokens: sum.generated_tokens + load.generated_tokens,
+            }
+        })
+    }
+
+    fn loaded(&self, offer: &Offer) -> Option<Arc<LocalModel>> {
+        let mut entries = self.entries();
+        let at = entries.loaded.iter().position(|(other, _)| other == offer)?;
+        let entry = entries.loaded.remove(at);
+        let model = Arc::clone(&entry.1);
+        entries.loaded.push(entry);
+        Some(model)
+    }
+
+    /// What is offered: what somebody offered, then the finished runs of the store, the newest of
+    /// each name.
+    fn offers(&self) -> Result<Vec<Offer>, Error> {
+        let mut offers = self.entries().offers.clone();
+        let Some(store) = &self.store else { return Ok(offers) };
+        let mut runs = store.runs().map_err(|error| Error::Internal(error.into()))?;
+        runs.retain(|run| run.state == RunState::Done);
+        // Stable: among equals the newest stays first.
+        runs.sort_by_key(|run| run.name != PREFERRED);
+        for run in runs {
+            let dir = store.absolute(&run.path).join("final");
+            let known = offers.iter().any(|offer| offer.name == run.name);
+            if !known && dir.join("config.json").is_file() {
+                let created = run.created_at.parse().map_or(0, jiff::Timestamp::as_second);
+                offers.push(Offer { name: run.name, dir, created });
+            }
+        }
+        Ok(offers)
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        // Entries are replaced whole: a panic elsewhere leaves nothing half-written.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn not_loadable(offer: &Offer, error: &anyhow::Error) -> Error {
+    let hint = hint::of(error).map(|hint| format!(" ({hint})")).unwrap_or_default();
+    tracing::error!("could not load the model `{}`: {error:#}", offer.name);
+    Error::BadModel { name: offer.name.clone(), why: format!("{error:#}{hint}") }
+}

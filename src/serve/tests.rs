@@ -1,0 +1,359 @@
+//! Tests of the server over the fake generator: real sockets, raw HTTP, so that nothing is hidden.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::{KeyCheck, Models, Offer, standalone};
+use crate::chat::local::tests::model;
+use crate::engine::Device;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Server {
+    address: SocketAddr,
+    models: Arc<Models>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// A server of the model `fake` with this context and number of slots.
+fn server(context: usize, slots: usize, check: Option<KeyCheck>) -> Server {
+    let models = Arc::new(Models::new(Device::Cpu, None));
+    let offer = Offer { name: "fake".into(), dir: "fake".into(), created: 7 };
+    models.add_loaded(offer, model(context, slots));
+    let router = standalone(Arc::clone(&models), check);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    runtime.spawn(async move { axum::serve(listener, router).await });
+    Server { address, models, _runtime: runtime }
+}
+
+impl Server {
+    fn open(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{headers}\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        stream
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, String, String) {
+        let mut reply = String::new();
+        self.open(method, path, headers, body).read_to_string(&mut reply).unwrap();
+        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_lowercase(), body.to_owned())
+    }
+
+    fn chat(&self, body: &Value) -> (u16, Value) {
+        let json = "content-type: application/json\r\n";
+        let path = "/v1/chat/completions";
+        let (status, _, body) = self.send("POST", path, json, body.to_string().as_bytes());
+        (status, serde_json::from_str(&body).unwrap())
+    }
+
+    /// The `data:` lines of a streamed answer.
+    fn streamed(&self, body: &Value) -> Vec<String> {
+        let json = "content-type: application/json\r\n";
+        let path = "/v1/chat/completions";
+        let (status, head, body) = self.send("POST", path, json, body.to_string().as_bytes());
+        assert_eq!(status, 200, "{body}");
+        assert!(head.contains("content-type: text/event-stream"), "{head}");
+        body.lines().filter_map(|line| line.strip_prefix("data: ")).map(str::to_owned).collect()
+    }
+}
+
+fn question(more: &Value) -> Value {
+    let mut body = json!({
+        "model": "fake", "messages": [{ "role": "user", "content": "why?" }], "max_tokens": 12,
+        "temperature": 0,
+    });
+    for (key, value) in more.as_object().unwrap() {
+        body[key] = value.clone();
+    }
+    body
+}
+
+#[test]
+fn a_question_gets_an_answer_in_openais_shape() {
+    let server = server(128, 2, None);
+    let (status, answer) = server.chat(&question(&json!({})));
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["object"], "chat.completion");
+    assert_eq!(answer["model"], "fake");
+    assert!(answer["id"].as_str().unwrap().starts_with("chatcmpl-"));
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["message"]["role"], "assistant");
+    assert!(choice["message"]["content"].is_string());
+    assert_eq!(choice["finish_reason"], "length");
+    assert_eq!(answer["usage"]["completion_tokens"], 12);
+    let total = answer["usage"]["prompt_tokens"].as_u64().unwrap() + 12;
+    assert_eq!(answer["usage"]["total_tokens"], total);
+}
+
+#[test]
+fn a_stream_says_what_the_whole_answer_says() {
+    let server = server(128, 2, None);
+    let (_, whole) = server.chat(&question(&json!({})));
+    let options = json!({ "stream": true, "stream_options": { "include_usage": true } });
+    let mut lines = server.streamed(&question(&options));
+    assert_eq!(lines.pop().unwrap(), "[DONE]");
+    let chunks: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (usage, chunks) = chunks.split_last().unwrap();
+    assert_eq!(usage["choices"], json!([]));
+    assert_eq!(usage["usage"], whole["usage"]);
+    assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
+    let last = chunks.last().unwrap();
+    assert_eq!(last["choices"][0]["delta"], json!({}));
+    assert_eq!(last["choices"][0]["finish_reason"], "length");
+    let text = |field: &str| -> String {
+        let deltas = chunks.iter().map(|chunk| &chunk["choices"][0]["delta"][field]);
+        deltas.filter_map(Value::as_str).collect()
+    };
+    assert_eq!(text("content"), whole["choices"][0]["message"]["content"]);
+    assert!(chunks.iter().all(|chunk| chunk["id"] == chunks[0]["id"]));
+    assert!(chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk"));
+}
+
+#[test]
+fn a_stop_text_ends_the_answer() {
+    let server = server(128, 2, None);
+    let (_, whole) = server.chat(&question(&json!({})));
+    let content = whole["choices"][0]["message"]["content"].as_str().unwrap();
+    let stop: String = content.chars().skip(2).take(2).collect();
+    let expected: String = content.split(&stop).next().unwrap().to_owned();
+    let (_, cut) = server.chat(&question(&json!({ "stop": [stop] })));
+    assert_eq!(cut["choices"][0]["message"]["content"], expected);
+    assert_eq!(cut["choices"][0]["finish_reason"], "stop");
+}
+
+#[track_caller]
+fn check_refused(more: &Value, status: u16, param: &str, code: &str) {
+    let server = server(64, 1, None);
+    let (found, body) = server.chat(&question(more));
+    let error = &body["error"];
+    assert_eq!((found, &error["param"], &error["code"]), (status, &json!(param), &json!(code)));
+    assert!(!error["message"].as_str().unwrap().is_empty());
+    assert_eq!(error["type"], "invalid_request_error");
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name() {
+    let bad = |more: Value, param: &str| check_refused(&more, 400, param, "invalid_value");
+    bad(json!({ "messages": [] }), "messages");
+    bad(json!({ "messages": "why?" }), "messages");
+    bad(json!({ "messages": ["why?"] }), "messages[0]");
+    bad(json!({ "messages": [{ "role": "tool", "content": "x" }] }), "messages[0].role");
+    bad(json!({ "messages": [{ "role": "user", "content": 4 }] }), "messages[0].content");
+    bad(
+        json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }),
+        "messages[0].content",
+    );
+    bad(json!({ "messages": [{ "role": "assistant", "content": "x" }] }), "messages[0].role");
+    bad(json!({ "temperature": 2.5 }), "temperature");
+    bad(json!({ "temperature": "hot" }), "temperature");
+    bad(json!({ "top_p": 0 }), "top_p");
+    bad(json!({ "max_tokens": 0 }), "max_tokens");
+    bad(json!({ "max_tokens": -1 }), "max_tokens");
+    bad(json!({ "max_completion_tokens": 1.5 }), "max_completion_tokens");
+    bad(json!({ "stop": ["a", "b", "c", "d", "e"] }), "stop");
+    bad(json!({ "seed": "x" }), "seed");
+    bad(json!({ "stream": "yes" }), "stream");
+    bad(json!({ "stream_options": { "include_usage": true } }), "stream_options");
+    bad(json!({ "model": 7 }), "model");
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    let refused = |more: Value, param: &str| {
+        check_refused(&more, 400, param, "unsupported_parameter");
+    };
+    refused(json!({ "n": 2 }), "n");
+    refused(json!({ "logprobs": true }), "logprobs");
+    refused(json!({ "tools": [{ "type": "function" }] }), "tools");
+    refused(json!({ "response_format": { "type": "json_object" } }), "response_format");
+    refused(json!({ "frequency_penalty": 0.5 }), "frequency_penalty");
+    check_refused(&json!({ "temprature": 1 }), 400, "temprature", "unknown_parameter");
+}
+
+#[test]
+fn what_changes_nothing_is_taken() {
+    let server = server(128, 1, None);
+    let neutral = json!({
+        "n": 1, "logprobs": false, "tools": [], "user": "me", "frequency_penalty": 0,
+        "response_format": { "type": "text" }, "metadata": { "a": "b" }, "stop": null,
+        "seed": -5, "max_tokens": null, "max_completion_tokens": 3, "store": false,
+        "messages": [
+            { "role": "developer", "content": "Be brief." },
+            { "role": "user", "content": [{ "type": "text", "text": "why?" }] },
+        ],
+    });
+    let (status, answer) = server.chat(&question(&neutral));
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["usage"]["completion_tokens"], 3);
+}
+
+#[test]
+fn a_conversation_beyond_the_context_names_tokens_and_limit() {
+    let long = json!({ "messages": [{ "role": "user", "content": "x".repeat(80) }] });
+    check_refused(&long, 400, "messages", "context_length_exceeded");
+    let server = server(64, 1, None);
+    let (_, body) = server.chat(&question(&long));
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("64 tokens"), "{message}");
+}
+
+#[test]
+fn an_unknown_model_is_not_found() {
+    check_refused(&json!({ "model": "gpt-5" }), 404, "model", "model_not_found");
+}
+
+#[test]
+fn without_a_name_the_first_model_answers() {
+    let server = server(128, 1, None);
+    let mut body = question(&json!({}));
+    body.as_object_mut().unwrap().remove("model");
+    assert_eq!(server.chat(&body).1["model"], "fake");
+}
+
+#[test]
+fn bodies_that_are_no_json_objects_are_refused() {
+    let server = server(64, 1, None);
+    let json = "content-type: application/json\r\n";
+    for body in ["", "{", "null", "42", "[]", "\"why\"", "{\"messages\": [\"\\ud800\"]}"] {
+        let (status, _, reply) = server.send("POST", "/v1/chat/completions", json, body.as_bytes());
+        assert_eq!(status, 400, "{body}: {reply}");
+        assert!(reply.contains("\"error\""), "{reply}");
+    }
+    let bytes = b"\xff\xfe{}";
+    assert_eq!(server.send("POST", "/v1/chat/completions", json, bytes).0, 400);
+    let deep = "[".repeat(100_000);
+    assert_eq!(server.send("POST", "/v1/chat/completions", json, deep.as_bytes()).0, 400);
+    let text = "content-type: text/plain\r\n";
+    assert_eq!(server.send("POST", "/v1/chat/completions", text, b"{}").0, 415);
+}
+
+#[test]
+fn a_body_without_end_is_refused_at_its_length() {
+    let server = server(64, 1, None);
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\n\
+                content-type: application/json\r\ncontent-length: 100000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut reply = [0; 12];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"HTTP/1.1 413");
+}
+
+#[test]
+fn models_are_listed_and_found() {
+    let server = server(64, 1, None);
+    let (status, _, body) = server.send("GET", "/v1/models", "", b"");
+    let list: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &list["object"]), (200, &json!("list")));
+    let fake = json!({ "id": "fake", "object": "model", "created": 7, "owned_by": "thinkery" });
+    assert_eq!(list["data"], json!([fake]));
+    let (_, _, body) = server.send("GET", "/v1/models/fake", "", b"");
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), fake);
+    assert_eq!(server.send("GET", "/v1/models/other", "", b"").0, 404);
+}
+
+#[test]
+fn unknown_paths_and_methods_answer_in_the_envelope() {
+    let server = server(64, 1, None);
+    for (method, path, status) in [
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/nothing", 404),
+        ("GET", "/v1/chat/completions", 405),
+        ("DELETE", "/v1/models", 405),
+    ] {
+        let (found, _, body) = server.send(method, path, "", b"");
+        assert_eq!(found, status, "{method} {path}: {body}");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert!(body["error"]["message"].is_string(), "{method} {path}");
+    }
+    assert_eq!(server.send("GET", "/health", "", b"").0, 200);
+    assert!(server.send("GET", "/version", "", b"").2.contains("version"));
+}
+
+#[test]
+fn where_keys_are_required_only_the_right_one_opens() {
+    let check: KeyCheck = Arc::new(|key| key == "secret");
+    let server = server(64, 1, Some(check));
+    for (header, status) in [
+        ("", 401),
+        ("authorization: Bearer wrong\r\n", 401),
+        ("authorization: Bearer secre\r\n", 401),
+        ("authorization: secret\r\n", 401),
+        ("authorization: Bearer secret\r\n", 200),
+        ("Authorization: bearer secret\r\n", 200),
+    ] {
+        let (found, head, body) = server.send("GET", "/v1/models", header, b"");
+        assert_eq!(found, status, "{header}: {body}");
+        if status == 401 {
+            assert!(body.contains("invalid_api_key"), "{body}");
+            assert!(head.contains("www-authenticate: bearer"), "{head}");
+        }
+    }
+    assert_eq!(server.send("GET", "/health", "", b"").0, 200);
+}
+
+/// Waits until nothing runs any more.
+#[track_caller]
+fn until_idle(models: &Models) {
+    let begin = Instant::now();
+    while models.load().running > 0 || models.load().waiting > 0 {
+        assert!(begin.elapsed() < PATIENCE, "still running: {:?}", models.load());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_client_that_hangs_up_ends_its_answer() {
+    // A context that takes the fake hours to fill.
+    for stream in [true, false] {
+        let server = server(100_000_000, 1, None);
+        let endless = question(&json!({ "max_tokens": 90_000_000, "stream": stream }));
+        let json = "content-type: application/json\r\n";
+        let body = endless.to_string();
+        let connection = server.open("POST", "/v1/chat/completions", json, body.as_bytes());
+        let begin = Instant::now();
+        while server.models.load().generated_tokens == 0 {
+            assert!(begin.elapsed() < PATIENCE, "never began");
+            std::thread::yield_now();
+        }
+        drop(connection);
+        until_idle(&server.models);
+        assert_eq!(server.chat(&question(&json!({}))).0, 200, "the next one is answered");
+    }
+}
+
+#[test]
+fn a_burst_is_answered_or_told_to_come_back() {
+    let server = server(256, 2, None);
+    let body = question(&json!({ "max_tokens": 100 })).to_string();
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let one = || {
+            let json = "content-type: application/json\r\n";
+            let (status, head, _) =
+                server.send("POST", "/v1/chat/completions", json, body.as_bytes());
+            assert!(status != 429 || head.contains("retry-after: 1"), "{head}");
+            status
+        };
+        let threads: Vec<_> = (0..64).map(|_| scope.spawn(one)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 429)), "{statuses:?}");
+    until_idle(&server.models);
+}
