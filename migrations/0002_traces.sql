@@ -3,6 +3,7 @@ create table replies (
     id integer primary key,
     question_id integer not null references questions (id),
     sample integer not null,
+    model text not null,
     attempt integer not null,
     status integer not null,
     body blob not null,

@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod local;
 pub mod prompt;
+pub mod remote;
 pub mod template;
 pub mod thought;
 pub mod tokenizer;

@@ -47,6 +47,8 @@ pub struct Reply {
     pub question_id: QuestionId,
     /// Which of the samples of this question, from 0.
     pub sample: u32,
+    /// The model's name as the endpoint knows it.
+    pub model: String,
     /// Which try, from 1.
     pub attempt: u32,
     /// HTTP status; 0 if the connection failed before one came.

@@ -75,10 +75,18 @@ fn a_reply_without_a_trace_is_found_again() {
     let (_dir, store) = store();
     store.add_questions(&[question("1")]).unwrap();
     let id = store.missing_traces("m", 1, None).unwrap()[0].question.id;
-    let reply = Reply { question_id: id, sample: 0, attempt: 1, status: 200, body: b"{}".to_vec() };
+    let reply = Reply {
+        question_id: id,
+        sample: 0,
+        model: "m".into(),
+        attempt: 1,
+        status: 200,
+        body: b"{}".to_vec(),
+    };
     store.add_reply(&reply).unwrap();
     store.add_reply(&Reply { status: 500, ..reply.clone() }).unwrap();
     assert_eq!(store.unparsed_replies("m").unwrap(), [reply]);
+    assert_eq!(store.unparsed_replies("another").unwrap(), []);
     store.add_trace(&trace(id, 0)).unwrap();
     assert_eq!(store.unparsed_replies("m").unwrap(), []);
 }

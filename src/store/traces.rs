@@ -88,8 +88,9 @@ impl Store {
     pub fn add_replies(&self, replies: &[Reply]) -> Result<()> {
         self.transaction(|connection| {
             let mut statement = connection.prepare_cached(
-                "insert into replies (question_id, sample, attempt, status, body, received_at)
-                 values (?1, ?2, ?3, ?4, ?5, ?6)",
+                "insert into replies
+                     (question_id, sample, model, attempt, status, body, received_at)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?;
             for reply in replies {
                 let body = zstd::bulk::compress(&reply.body, 3)
@@ -97,6 +98,7 @@ impl Store {
                 statement.execute(params![
                     reply.question_id.0,
                     reply.sample,
+                    reply.model,
                     reply.attempt,
                     reply.status,
                     body,
@@ -107,7 +109,7 @@ impl Store {
         })
     }
 
-    /// The stored replies with status 200 that no trace was made of, newest per question and sample
+    /// The stored replies of `model` with status 200 that no trace was made of, newest per question and sample
     /// last: what a crash between storing and parsing left behind.
     ///
     /// # Errors
@@ -115,8 +117,8 @@ impl Store {
     pub fn unparsed_replies(&self, model: &str) -> Result<Vec<Reply>> {
         let connection = self.lock();
         let mut statement = connection.prepare(
-            "select r.question_id, r.sample, r.attempt, r.status, r.body from replies r
-             where r.status = 200 and not exists (
+            "select r.question_id, r.sample, r.model, r.attempt, r.status, r.body
+             from replies r where r.model = ?1 and r.status = 200 and not exists (
                  select 1 from traces t where t.question_id = r.question_id
                      and t.sample = r.sample and t.model = ?1)
              order by r.id",
@@ -124,12 +126,13 @@ impl Store {
         let mut rows = statement.query([model])?;
         let mut replies = Vec::new();
         while let Some(row) = rows.next()? {
-            let blob: Vec<u8> = row.get(4)?;
+            let blob: Vec<u8> = row.get(5)?;
             replies.push(Reply {
                 question_id: QuestionId(row.get(0)?),
                 sample: row.get(1)?,
-                attempt: row.get(2)?,
-                status: row.get(3)?,
+                model: row.get(2)?,
+                attempt: row.get(3)?,
+                status: row.get(4)?,
                 body: zstd::stream::decode_all(blob.as_slice())
                     .map_err(|error| Error::Decode { what: "reply", message: error.to_string() })?,
             });
@@ -301,6 +304,17 @@ impl Store {
                 })
             },
         )?)
+    }
+
+    /// What `model` has cost so far for the questions of `source` (all if none), in US dollars.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub fn cost_usd_of(&self, model: &str, source: Option<&str>) -> Result<f64> {
+        let sql = "select coalesce(sum(t.cost_usd), 0.0) from traces t
+             join questions q on q.id = t.question_id
+             where t.model = ?1 and (?2 is null or q.source = ?2)";
+        Ok(self.lock().query_row(sql, params![model, source], |row| row.get(0))?)
     }
 
     /// What the teachers have cost so far, in US dollars.

@@ -1,0 +1,194 @@
+//! Between the endpoint and the store: what is asked next, and where the answers go.
+
+use super::budget::Budget;
+use super::{Config, Summary, label, request};
+use crate::chat::remote::{Caller, Error, Next, Received, Reply as Parsed, Retry};
+use crate::records::{FinishReason, NewTrace, QuestionId, Reply};
+use crate::stage::Context;
+use crate::store::WorkItem;
+
+/// Bytes per token of a prompt, for what a request may cost at most.
+const BYTES_PER_TOKEN: f64 = 4.0;
+
+/// Traces per commit. Replies are committed as they come, so a crash loses none of these.
+const TRACES_PER_COMMIT: usize = 64;
+
+/// Prices are per million tokens.
+const PER_MILLION: f64 = 1e-6;
+
+/// One run of asking.
+pub(super) struct Asking<'a> {
+    cx: &'a Context,
+    config: &'a Config,
+    work: Vec<WorkItem>,
+    next: usize,
+    budget: Budget,
+    /// Traces of replies that are kept already.
+    traces: Vec<NewTrace>,
+    summary: Summary,
+    stopped_early: bool,
+    last_error: Option<Error>,
+}
+
+impl<'a> Asking<'a> {
+    /// Is about to ask for `work`, after `spent` dollars.
+    pub(super) fn new(
+        cx: &'a Context,
+        config: &'a Config,
+        work: Vec<WorkItem>,
+        spent: f64,
+    ) -> Self {
+        let longest = work.iter().map(|item| item.question.problem.len()).max().unwrap_or(0);
+        let prompt = longest as f64 / BYTES_PER_TOKEN * config.price_prompt;
+        let completion = f64::from(config.max_tokens) * config.price_completion;
+        let each_max = (prompt + completion) * PER_MILLION;
+        let budget = Budget::new(config.budget_usd, spent, each_max);
+        let summary = Summary { requested: work.len() as u64, ..Summary::default() };
+        Self {
+            cx,
+            config,
+            work,
+            next: 0,
+            budget,
+            traces: Vec::new(),
+            summary,
+            stopped_early: false,
+            last_error: None,
+        }
+    }
+
+    /// Counts traces that were made of replies of an earlier run.
+    pub(super) fn recover(&mut self, recovered: Vec<(QuestionId, u32)>) {
+        self.summary.requested += recovered.len() as u64;
+        self.summary.succeeded += recovered.len() as u64;
+    }
+
+    /// Whether anything is to be asked.
+    pub(super) fn has_work(&self) -> bool {
+        !self.work.is_empty()
+    }
+
+    /// Whether the budget ended it.
+    pub(super) fn stopped_early(&self) -> bool {
+        self.stopped_early
+    }
+
+    /// What was done, and the last reason why a request was given up.
+    pub(super) fn into_summary(self) -> (Summary, Option<Error>) {
+        (self.summary, self.last_error)
+    }
+
+    /// Keeps the traces that are parsed.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+        if !self.traces.is_empty() {
+            self.cx.store.add_traces(&self.traces)?;
+            self.traces.clear();
+        }
+        Ok(())
+    }
+
+    fn report(&self) {
+        let Summary { requested, succeeded, failed, dead_letter, retries, .. } = self.summary;
+        let over = failed + dead_letter;
+        let mut note = "asking the teacher".to_owned();
+        if retries > 0 {
+            note += &format!(", {retries} retries");
+        }
+        if over > 0 {
+            note += &format!(", {over} given up");
+        }
+        self.cx.progress.set(succeeded + over, requested, note);
+    }
+}
+
+impl Caller for Asking<'_> {
+    fn next(&mut self) -> Next {
+        let Some(item) = self.work.get(self.next) else { return Next::Done };
+        if !self.budget.reserve() {
+            if !self.budget.is_idle() {
+                return Next::Wait;
+            }
+            self.stopped_early = true;
+            return Next::Done;
+        }
+        let index = self.next;
+        self.next += 1;
+        Next::Ask(index, Box::new(request(self.config, &item.question, item.sample)))
+    }
+
+    fn received(&mut self, replies: &[Received]) -> anyhow::Result<()> {
+        let reply = |received: &Received| {
+            let item = &self.work[received.index];
+            Reply {
+                question_id: item.question.id,
+                sample: item.sample,
+                model: self.config.model.clone(),
+                attempt: received.attempt,
+                status: received.status,
+                body: received.body.clone(),
+            }
+        };
+        self.summary.attempts += replies.len() as u64;
+        self.summary.retries += replies.iter().filter(|reply| reply.attempt > 1).count() as u64;
+        // A reply that never came has no bytes to keep.
+        let kept: Vec<Reply> = replies.iter().filter(|r| r.status > 0).map(reply).collect();
+        if !kept.is_empty() {
+            self.cx.store.add_replies(&kept)?;
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, index: usize, attempts: u32, reply: Parsed) -> anyhow::Result<()> {
+        let item = &self.work[index];
+        let trace = trace(self.config, (item.question.id, item.sample), attempts, reply);
+        self.budget.settle(trace.cost_usd);
+        self.summary.succeeded += 1;
+        self.summary.truncated += u64::from(trace.finish_reason == FinishReason::Length);
+        self.summary.prompt_tokens += trace.prompt_tokens;
+        self.summary.completion_tokens += trace.completion_tokens;
+        self.summary.cost_usd += trace.cost_usd;
+        self.traces.push(trace);
+        if self.traces.len() >= TRACES_PER_COMMIT { self.flush() } else { Ok(()) }
+    }
+
+    fn failed(&mut self, _: usize, _: u32, error: Error) -> anyhow::Result<()> {
+        self.budget.settle(0.0);
+        match error.retry {
+            Retry::Never => self.summary.dead_letter += 1,
+            Retry::After(_) => self.summary.failed += 1,
+        }
+        tracing::warn!("a request was given up: {error}");
+        self.last_error = Some(error);
+        Ok(())
+    }
+
+    fn go_on(&mut self) -> bool {
+        self.report();
+        !self.cx.stop.is_requested()
+    }
+}
+
+/// The trace that a parsed reply is.
+pub(super) fn trace(
+    config: &Config,
+    (question_id, sample): (QuestionId, u32),
+    attempts: u32,
+    reply: Parsed,
+) -> NewTrace {
+    let listed = reply.prompt_tokens as f64 * config.price_prompt
+        + reply.completion_tokens as f64 * config.price_completion;
+    NewTrace {
+        question_id,
+        sample,
+        model: config.model.clone(),
+        endpoint: label(config),
+        reasoning: reply.reasoning,
+        solution: reply.solution,
+        finish_reason: FinishReason::from_name(&reply.finish_reason),
+        prompt_tokens: reply.prompt_tokens,
+        completion_tokens: reply.completion_tokens,
+        // What the endpoint says it charged is truer than a list of prices.
+        cost_usd: reply.cost_usd.unwrap_or(listed * PER_MILLION),
+        attempts,
+    }
+}
