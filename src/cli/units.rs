@@ -28,7 +28,7 @@ pub(super) fn duration(seconds: f64) -> String {
 /// Bytes in `80GiB`, `512MiB`, `16GB` or `1000000`.
 pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor: u64 = match &text[digits.len()..] {
+    let factor = match &text[digits.len()..] {
         "" | "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
