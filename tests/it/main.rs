@@ -1,3 +1,5 @@
 //! Tests from outside: the house's invariants, and the real binary.
 
 mod architecture;
+mod cli;
+mod env;

@@ -1,0 +1,160 @@
+//! A folder of its own and the real binary: what every test from outside stands on.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longer than anything a test waits for; a hung program fails instead of blocking the suite.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A data folder in a temporary directory. Dropping it removes everything.
+pub(crate) struct TestEnv {
+    dir: tempfile::TempDir,
+}
+
+/// How a command ended, as text.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Exit code; none after a signal.
+    pub(crate) code: Option<i32>,
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The one JSON object on standard output; the command must have succeeded.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        serde_json::from_str(self.stdout.lines().last().unwrap_or_default())
+            .unwrap_or_else(|error| panic!("no JSON at the end ({error}): {}", self.stdout))
+    }
+
+    /// The lines of standard error that are an error or a hint; the command must have failed.
+    #[track_caller]
+    pub(crate) fn error(&self) -> String {
+        assert_eq!(self.code, Some(1), "{self:#?}");
+        let from = self.stderr.find("error: ").unwrap_or_else(|| panic!("no error: {self:#?}"));
+        self.stderr[from..].trim_end().to_owned()
+    }
+}
+
+impl TestEnv {
+    /// An empty one.
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// The temporary directory.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The data folder in it.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// A file in it with this content.
+    pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The binary with `args`, this data folder, and no settings from outside.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_thinkery"));
+        command.args(args).current_dir(self.path()).env("THINKERY_DATA_DIR", self.data());
+        command.env("NO_COLOR", "1").stdin(Stdio::null());
+        for name in ["THINKERY_TEACHER_KEY", "THINKERY_TEACHER_KEY_FILE", "XDG_DATA_HOME"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Runs `thinkery ARGS…` to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
+        Ended::of(self.command(args).output().unwrap())
+    }
+
+    /// Runs `thinkery ARGS…` with `input` on standard input.
+    pub(crate) fn run_with(&self, args: &[&str], input: &str) -> Ended {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_owned();
+        let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        // A command that refuses its input early closes the pipe: its own error says why.
+        drop(writer.join().unwrap());
+        Ended::of(output)
+    }
+
+    /// Starts `thinkery ARGS…` and leaves it running; its standard error goes to `stderr.txt`.
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
+        let log = std::fs::File::create(self.path().join("stderr.txt")).unwrap();
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(log);
+        Running(command.spawn().unwrap())
+    }
+}
+
+/// A process that is killed when the test ends.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    /// The first line of its standard output, read to the end of that line only.
+    pub(crate) fn first_line(&mut self) -> String {
+        use std::io::{BufRead, BufReader};
+        let mut line = String::new();
+        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// The address in its first line, `{"listening":"http://…"}`.
+    pub(crate) fn address(&mut self) -> String {
+        let line = self.first_line();
+        let value: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("said `{line}`"));
+        value["listening"].as_str().unwrap().to_owned()
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+/// Waits until `done` gives something.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(since.elapsed() < PATIENCE, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
