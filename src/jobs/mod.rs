@@ -12,7 +12,7 @@ mod work;
 pub use child::{Launch, TEACHER_KEY, tie};
 pub use owner::{Owner, Watch};
 pub use runner::Runner;
-pub use stages::Secrets;
 pub use work::work;
 
+pub use crate::distill::Secrets;
 pub use crate::records::JobKind as Kind;

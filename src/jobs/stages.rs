@@ -5,26 +5,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::Launch;
+use super::child::Helper;
+use super::{Launch, Secrets};
 use crate::records::{JobKind, RunState};
 use crate::sandbox::Sandbox;
 use crate::stage::Context;
 use crate::store::Store;
-use crate::verify;
-
-/// What a job may need to know and no row, recipe or log may hold.
-#[derive(Clone, Default)]
-pub struct Secrets {
-    /// The teacher's bearer key.
-    pub teacher_key: Option<String>,
-}
-
-impl std::fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let known = if self.teacher_key.is_some() { "set" } else { "not set" };
-        f.debug_struct("Secrets").field("teacher_key", &known).finish()
-    }
-}
+use crate::{distill, questions, serve, train, verify};
 
 /// Runs the stage `kind` with `config` and gives its summary.
 pub(super) fn run(
@@ -34,17 +21,43 @@ pub(super) fn run(
     config: serde_json::Value,
 ) -> anyhow::Result<serde_json::Value> {
     match kind {
+        JobKind::Questions => stage(cx, config, questions::run),
+        JobKind::Distill => {
+            stage(cx, config, |cx, config: &distill::Config| ask_teacher(cx, config, launch))
+        }
         JobKind::Verify => stage(cx, config, |cx, config| {
             let sandbox = Sandbox::new(launch.exe.clone(), launch.search_path.clone());
             verify::run(cx, config, &verify::Tools::new(sandbox))
         }),
-        JobKind::Questions
-        | JobKind::Distill
-        | JobKind::Dataset
-        | JobKind::Train
-        | JobKind::Evaluate
-        | JobKind::Serve => anyhow::bail!("the stage `{}` is not built yet", kind.name()),
+        JobKind::Train => stage(cx, config, train::run),
+        JobKind::Serve => stage(cx, config, serve::run),
+        JobKind::Dataset | JobKind::Evaluate => {
+            anyhow::bail!("the stage `{}` is not built yet", kind.name())
+        }
     }
+}
+
+/// Distils; where the rehearsal teacher is meant, it is a server of our own for as long as that
+/// takes.
+fn ask_teacher(
+    cx: &Context,
+    config: &distill::Config,
+    launch: &Launch,
+) -> anyhow::Result<distill::Summary> {
+    if config.endpoint != distill::REHEARSAL {
+        return distill::run(cx, config, &launch.secrets);
+    }
+    let seed = config.seed.to_string();
+    let args = ["teacher", "--listen", "127.0.0.1:0", "--json", "--seed", &seed];
+    let teacher = Helper::start(&launch.exe, &args, &cx.stop)?;
+    let config = distill::Config {
+        endpoint: teacher.url.clone(),
+        // The port differs each time; what it is does not.
+        endpoint_label: config.endpoint_label.clone().or(Some(distill::REHEARSAL.into())),
+        ..config.clone()
+    };
+    // The key is somebody else's: the rehearsal teacher asks for none and is sent none.
+    distill::run(cx, &config, &Secrets::default())
 }
 
 /// Runs one stage: its configuration from JSON, its summary to JSON.

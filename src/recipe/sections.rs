@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Expected;
+use crate::{distill, questions, serve, train, verify};
 
 /// A section: what its settings are by default, and whether settings make a `Config`.
 pub(super) struct Section {
@@ -41,9 +42,25 @@ trait Settings: Default + Serialize + DeserializeOwned {
 }
 
 /// Every section, in the order of the pipeline.
-pub(super) static SECTIONS: &[Section] = &[Section::of::<Expected>(EXPECTED)];
+pub(super) static SECTIONS: &[Section] = &[
+    Section::of::<questions::Config>("questions"),
+    Section::of::<distill::Config>("distill"),
+    Section::of::<verify::Config>("verify"),
+    Section::of::<train::Config>("train"),
+    Section::of::<serve::Config>("serve"),
+    Section::of::<Expected>(EXPECTED),
+];
 
 /// The section that is no stage.
 pub(super) const EXPECTED: &str = "expected";
 
+impl Settings for questions::Config {}
+impl Settings for distill::Config {}
+impl Settings for verify::Config {}
+impl Settings for train::Config {
+    fn problems(&self) -> Vec<String> {
+        Self::problems(self)
+    }
+}
+impl Settings for serve::Config {}
 impl Settings for Expected {}
