@@ -1,11 +1,118 @@
-//! The verb `distill`. To be written.
+//! The verb `distill`: asks a teacher every question that has no trace yet.
 
-use super::Global;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::{Global, foreground, questions};
+use crate::distill::{Config, Summary};
+use crate::hint::Hinted;
+use crate::jobs::Kind;
+
+/// DeepSeek R1's prices when OpenThoughts was made, in US dollars per million tokens.
+const R1_PRICES: [f64; 2] = [0.55, 2.19];
 
 /// Options of `distill`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Questions to import first, and then to ask; without it every question in the store
+    #[arg(value_name = "QUESTIONS.jsonl")]
+    file: Option<PathBuf>,
+    /// Address of an OpenAI-compatible endpoint, or `rehearsal`; its key comes from
+    /// `THINKERY_TEACHER_KEY`
+    #[arg(long, value_name = "URL")]
+    endpoint: String,
+    /// The model's name there
+    #[arg(long, value_name = "NAME")]
+    model: String,
+    /// Traces per question
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    samples: u32,
+    /// Stop before more than this is spent, in US dollars
+    #[arg(long, value_name = "X")]
+    budget_usd: Option<f64>,
+    /// US dollars per million tokens of prompt; DeepSeek R1's if not given
+    #[arg(long, value_name = "X")]
+    price_prompt: Option<f64>,
+    /// US dollars per million tokens of thought and solution; DeepSeek R1's if not given
+    #[arg(long, value_name = "X")]
+    price_completion: Option<f64>,
+    /// Tokens of an answer at most
+    #[arg(long, value_name = "N", default_value_t = Config::default().max_tokens)]
+    max_tokens: u32,
+    /// Sampling temperature
+    #[arg(long, value_name = "T", default_value_t = Config::default().temperature)]
+    temperature: f32,
+    /// Requests under way at most
+    #[arg(long, value_name = "N", default_value_t = Config::default().in_flight, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    in_flight: u32,
+    /// Take replies as server-sent events
+    #[arg(long)]
+    stream: bool,
+}
 
-pub(super) fn run(_global: &Global, _args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("`distill` is not built yet")
+pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
+    let source = import(global, args.file.as_ref())?;
+    let list = if args.endpoint == crate::distill::REHEARSAL { [0.0; 2] } else { R1_PRICES };
+    let budgeted = args.budget_usd.is_some();
+    let config = Config {
+        endpoint: args.endpoint,
+        model: args.model,
+        source,
+        samples: args.samples,
+        budget_usd: args.budget_usd,
+        price_prompt: args.price_prompt.unwrap_or(list[0]),
+        price_completion: args.price_completion.unwrap_or(list[1]),
+        max_tokens: args.max_tokens,
+        temperature: args.temperature,
+        in_flight: args.in_flight,
+        stream: args.stream,
+        ..Config::default()
+    };
+    let summary = foreground::run(global, Kind::Distill, &config)?;
+    show(global, &summary)?;
+    let paused = summary.get("paused").and_then(serde_json::Value::as_bool);
+    if paused == Some(true) && !budgeted {
+        let message = "distilling is paused: the account at the endpoint is out of money";
+        let hint = "top up the account, then start again: only what is missing is asked for";
+        return Err(Hinted::new(message, hint).into());
+    }
+    Ok(())
+}
+
+/// Imports the questions of `file`; the source that they are filed under.
+fn import(global: &Global, file: Option<&PathBuf>) -> anyhow::Result<Option<String>> {
+    let Some(file) = file else { return Ok(None) };
+    let stem = file.file_stem().context("the file of questions has no name")?;
+    let source = stem.to_string_lossy().into_owned();
+    let config = questions::from_file(file)?;
+    let config = crate::questions::Config { source_name: Some(source.clone()), ..config };
+    let summary = foreground::run(global, Kind::Questions, &config)?;
+    questions::report_rejected(&serde_json::from_value(summary)?);
+    Ok(Some(source))
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the verb")]
+fn show(global: &Global, summary: &serde_json::Value) -> anyhow::Result<()> {
+    if global.json {
+        println!("{summary}");
+        return Ok(());
+    }
+    let summary: Summary = serde_json::from_value(summary.clone())?;
+    println!(
+        "{} of {} traces in {:.1} s, {} truncated",
+        summary.succeeded, summary.requested, summary.seconds, summary.truncated
+    );
+    println!(
+        "{} requests, {} of them again; {} given up, {} refused",
+        summary.attempts, summary.retries, summary.failed, summary.dead_letter
+    );
+    println!(
+        "{} tokens asked, {} answered, {:.4} US dollars",
+        summary.prompt_tokens, summary.completion_tokens, summary.cost_usd
+    );
+    if summary.paused {
+        println!("paused: the money is spent; start again for the rest");
+    }
+    Ok(())
 }

@@ -45,12 +45,12 @@ impl Source for Jsonl {
             return Err(Hinted::new(message, format!("fields are {}", FIELDS.join(", "))).into());
         }
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let source = config.source_name.clone().or(stem).unwrap_or_else(|| "jsonl".into());
+        let stem = stem.unwrap_or_else(|| "jsonl".into());
         for (index, line) in Lines::open(path)?.enumerate() {
             let row = index as u64 + 1;
             let question = match line? {
                 Ok(line) if line.trim_ascii().is_empty() => continue,
-                Ok(line) => question(&line, config, &source),
+                Ok(line) => question(&line, config, &stem),
                 Err(why) => Err(why),
             };
             sink(match question {
@@ -121,7 +121,7 @@ impl Iterator for Lines {
 }
 
 /// The question in one line, or why there is none.
-fn question(line: &[u8], config: &Config, source: &str) -> Result<NewQuestion, String> {
+fn question(line: &[u8], config: &Config, stem: &str) -> Result<NewQuestion, String> {
     let line = std::str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
     let row: Map<String, Value> = serde_json::from_str(line.trim_start_matches('\u{feff}'))
         .map_err(|error| {
@@ -158,10 +158,14 @@ fn question(line: &[u8], config: &Config, source: &str) -> Result<NewQuestion, S
         // The same text twice is the same question, wherever it stands.
         None => format!("sha256:{:x}", Sha256::digest(problem.as_bytes()))[..39].to_owned(),
     };
+    let source = match &config.source_name {
+        Some(name) => name.clone(),
+        None => row.text("source")?.unwrap_or_else(|| stem.to_owned()),
+    };
     Ok(NewQuestion {
         key,
         domain,
-        source: row.text("source")?.unwrap_or_else(|| source.to_owned()),
+        source,
         family: String::new(),
         split: Split::Train,
         problem,

@@ -29,7 +29,8 @@ pub struct Config {
     pub source: String,
     /// The file to read, for sources that read one.
     pub path: Option<PathBuf>,
-    /// What the questions are filed under; the file's stem if none. Only for `jsonl`.
+    /// What the questions are filed under; if none, each row's `source`, or else the file's stem.
+    /// Only for `jsonl`.
     pub source_name: Option<String>,
     /// Which column holds which field, where the names differ: `problem = "question"`.
     pub map: BTreeMap<String, String>,
