@@ -63,6 +63,34 @@ pub(super) fn question(row: &Row<'_>, at: usize) -> Result<Question> {
 }
 
 impl Store {
+    /// Questions after `after`, in the order in which they were imported.
+    ///
+    /// # Errors
+    /// If the database refuses or a row cannot be read.
+    pub fn questions_page(
+        &self,
+        filter: &QuestionFilter,
+        after: QuestionId,
+        limit: u32,
+    ) -> Result<Vec<Question>> {
+        let sql = format!(
+            "select {QUESTION_COLUMNS} from questions q
+             where q.id > ?1 and (?2 is null or q.split = ?2) and (?3 is null or q.source = ?3)
+                 and (?4 is null or q.domain = ?4)
+             order by q.id limit ?5"
+        );
+        let connection = self.lock();
+        let mut statement = connection.prepare(&sql)?;
+        let split = filter.split.map(Split::name);
+        let domain = filter.domain.map(Domain::name);
+        let mut rows = statement.query(params![after.0, split, filter.source, domain, limit])?;
+        let mut questions = Vec::new();
+        while let Some(row) = rows.next()? {
+            questions.push(question(row, 0)?);
+        }
+        Ok(questions)
+    }
+
     /// Adds the questions that are not there yet, in one transaction; says how many were new.
     ///
     /// # Errors

@@ -154,6 +154,20 @@ impl Store {
         Ok(steps)
     }
 
+    /// The last step of a run, if it has made one.
+    ///
+    /// # Errors
+    /// If the database refuses or the row cannot be read.
+    pub fn last_step(&self, id: RunId) -> Result<Option<Step>> {
+        let sql = "select data from steps where run_id = ?1 order by step desc limit 1";
+        let connection = self.lock();
+        let data: Option<String> =
+            connection.query_row(sql, [id.0], |row| row.get(0)).optional()?;
+        let bad =
+            |error: serde_json::Error| Error::Decode { what: "step", message: error.to_string() };
+        data.map(|data| serde_json::from_str(&data).map_err(bad)).transpose()
+    }
+
     /// Adds a complete checkpoint.
     ///
     /// # Errors

@@ -279,6 +279,35 @@ impl Store {
         Ok(pairs)
     }
 
+    /// Traces after `after` with their questions and verdicts, in the order in which they came;
+    /// only those with `verdict` if given, where `none` wants those that have none.
+    ///
+    /// # Errors
+    /// If the database refuses or a row cannot be read.
+    pub fn traces_page(
+        &self,
+        verdict: Option<&str>,
+        after: TraceId,
+        limit: u32,
+    ) -> Result<Vec<Example>> {
+        let sql = format!(
+            "select {TRACE_COLUMNS}, {QUESTION_COLUMNS}, v.verdict, v.why
+             from traces t join trace_texts x on x.trace_id = t.id
+             join questions q on q.id = t.question_id
+             left join verdicts v on v.trace_id = t.id
+             where t.id > ?1 and (?2 is null or coalesce(v.verdict, 'none') = ?2)
+             order by t.id limit ?3"
+        );
+        let connection = self.lock();
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query(params![after.0, verdict, limit])?;
+        let mut examples = Vec::new();
+        while let Some(row) = rows.next()? {
+            examples.push(example(row)?);
+        }
+        Ok(examples)
+    }
+
     /// How many traces there are, by verdict.
     ///
     /// # Errors

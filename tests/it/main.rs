@@ -1,5 +1,6 @@
 //! Tests from outside: the house's invariants, and the real binary.
 
+mod api;
 mod architecture;
 mod cli;
 mod env;
