@@ -1,11 +1,66 @@
-//! The verb `logits`. To be written.
+//! The verb `logits`: the logits of one sequence as a safetensors file, for comparisons.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow, ensure};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 
 use super::Global;
+use crate::chat::local::explained;
+use crate::engine::{self, Device};
+
+/// Name of the tensor in the file.
+const TENSOR: &str = "logits";
 
 /// Options of `logits`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The model's folder, in Hugging Face layout
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// A JSON list of token ids
+    #[arg(long, value_name = "FILE")]
+    ids: PathBuf,
+    /// The file to write: the tensor `logits`, f32, tokens by vocabulary
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Where the model runs: `cpu` or `cuda:0`
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+}
 
-pub(super) fn run(_global: &Global, _args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("`logits` is not built yet")
+#[expect(clippy::print_stdout, reason = "the result of the verb")]
+pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
+    let ids = ids(&args.ids)?;
+    let mut generator = engine::open_generator(args.device, &args.model).map_err(explained)?;
+    let vocabulary = generator.info().vocabulary;
+    let logits = generator.logits(&ids).map_err(explained)?;
+    let bytes: Vec<u8> = logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();
+    let shape = vec![ids.len(), vocabulary];
+    let view = TensorView::new(Dtype::F32, shape, &bytes).map_err(|error| anyhow!(error))?;
+    let tensors = safetensors::serialize([(TENSOR, view)], None).map_err(|error| anyhow!(error))?;
+    std::fs::write(&args.out, tensors)
+        .with_context(|| format!("could not write `{}`", args.out.display()))?;
+    let path = args.out.display().to_string();
+    if global.json {
+        let result =
+            serde_json::json!({ "tokens": ids.len(), "vocabulary": vocabulary, "out": path });
+        println!("{result}");
+    } else {
+        println!("wrote logits of {} tokens by {vocabulary} to {path}", ids.len());
+    }
+    Ok(())
+}
+
+/// A list of ids; a list with one list in it is taken too, as tokenizers print batches.
+fn ids(path: &std::path::Path) -> anyhow::Result<Vec<u32>> {
+    let path_text = path.display();
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("could not read `{path_text}`"))?;
+    let ids: Vec<u32> = serde_json::from_str(&text)
+        .or_else(|_| serde_json::from_str::<[Vec<u32>; 1]>(&text).map(|[ids]| ids))
+        .with_context(|| format!("`{path_text}` is not a JSON list of token ids"))?;
+    ensure!(!ids.is_empty(), "`{path_text}` has no token ids");
+    Ok(ids)
 }

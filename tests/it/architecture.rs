@@ -76,7 +76,11 @@ const LONG_FILES: &[&str] = &[];
 /// Registry folders: every file in the folder but these is named in the folder's list.
 const REGISTRIES: &[(&str, &str, &[&str])] = &[
     ("src/verify", "VERIFIERS", &["mod", "tests", "answer", "output", "run"]),
-    ("src/evaluate", "BENCHMARKS", &["mod", "tests"]),
+    (
+        "src/evaluate",
+        "BENCHMARKS",
+        &["mod", "tests", "file", "protocol", "report", "sample", "score", "target"],
+    ),
     ("src/engine/burn/architectures", "ARCHITECTURES", &["mod", "tests"]),
 ];
 
