@@ -1,8 +1,17 @@
 //! Turns traces and verdicts into datasets: rows for people, shards for training.
 
 pub mod base;
+mod build;
+mod card;
 pub mod conversation;
 pub mod encode;
+pub mod mix;
 pub mod pack;
 pub mod rows;
 pub mod shards;
+mod tables;
+
+pub use build::{Built, Config, Summary, export, run};
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use crate::records::{JobKind, RunState};
 use crate::sandbox::Sandbox;
 use crate::stage::Context;
 use crate::store::Store;
-use crate::{distill, questions, serve, train, verify};
+use crate::{dataset, distill, questions, serve, train, verify};
 
 /// Runs the stage `kind` with `config` and gives its summary.
 pub(super) fn run(
@@ -31,7 +31,8 @@ pub(super) fn run(
         }),
         JobKind::Train => stage(cx, config, train::run),
         JobKind::Serve => stage(cx, config, serve::run),
-        JobKind::Dataset | JobKind::Evaluate => {
+        JobKind::Dataset => stage(cx, config, dataset::run),
+        JobKind::Evaluate => {
             anyhow::bail!("the stage `{}` is not built yet", kind.name())
         }
     }

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Expected;
-use crate::{distill, questions, serve, train, verify};
+use crate::{dataset, distill, questions, serve, train, verify};
 
 /// A section: what its settings are by default, and whether settings make a `Config`.
 pub(super) struct Section {
@@ -46,6 +46,7 @@ pub(super) static SECTIONS: &[Section] = &[
     Section::of::<questions::Config>("questions"),
     Section::of::<distill::Config>("distill"),
     Section::of::<verify::Config>("verify"),
+    Section::of::<dataset::Config>("dataset"),
     Section::of::<train::Config>("train"),
     Section::of::<serve::Config>("serve"),
     Section::of::<Expected>(EXPECTED),
@@ -57,6 +58,7 @@ pub(super) const EXPECTED: &str = "expected";
 impl Settings for questions::Config {}
 impl Settings for distill::Config {}
 impl Settings for verify::Config {}
+impl Settings for dataset::Config {}
 impl Settings for train::Config {
     fn problems(&self) -> Vec<String> {
         Self::problems(self)

@@ -1,5 +1,7 @@
 //! Statements about verdicts.
 
+use std::collections::HashMap;
+
 use rusqlite::{OptionalExtension, params};
 
 use super::{Error, Result, Store, json, now};
@@ -30,6 +32,19 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    /// Who judged each trace that has a verdict: name and version of the verifier.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub fn verifiers(&self) -> Result<HashMap<TraceId, (String, u32)>> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare("select trace_id, verifier, version from verdicts")?;
+        let rows = statement
+            .query_map([], |row| Ok((TraceId(row.get(0)?), (row.get(1)?, row.get(2)?))))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// The verdict on one trace, if there is one.

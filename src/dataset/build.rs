@@ -1,0 +1,328 @@
+//! The stage: turns traces and verdicts into one dataset per arm, and datasets into exports.
+//!
+//! A dataset is named by the hash of its content, so building the same thing twice does nothing. Files
+//! are written beside their place and renamed when they are whole.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::card::Card;
+use super::mix::{self, Rejection};
+use super::tables::{TablesWriter, Verifiers, endpoint};
+use crate::formats::Format;
+use crate::hint::Hinted;
+use crate::records::{Arm, Dataset, DatasetId, Example, TraceId};
+use crate::stage;
+use crate::store::{Store, TraceFilter};
+
+/// Raised whenever the files of the same examples change.
+const LAYOUT: u32 = 1;
+
+/// Configuration of the stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What the datasets are called.
+    pub name: String,
+    /// Which arms to build: `verified`, `unverified`. OpenThoughts published both.
+    pub arms: Vec<Arm>,
+    /// Only traces of questions from this source; empty: all.
+    pub source: String,
+    /// Only traces of this teacher; empty: all.
+    pub teacher: String,
+    /// Whether the verified arm keeps traces of domains that no verifier can check. OpenThoughts:
+    /// yes, for science.
+    pub keep_unchecked: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "openthinker".into(),
+            arms: vec![Arm::Verified, Arm::Unverified],
+            source: String::new(),
+            teacher: String::new(),
+            keep_unchecked: true,
+        }
+    }
+}
+
+/// One dataset of the summary.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Built {
+    /// Its row.
+    pub id: i64,
+    /// What it is called.
+    pub name: String,
+    /// Which traces it admits.
+    pub arm: String,
+    /// SHA-256 over its configuration and content.
+    pub hash: String,
+    /// Its folder, relative to the data folder.
+    pub path: String,
+    /// Examples.
+    pub rows: u64,
+    /// Examples by domain.
+    pub admitted: BTreeMap<String, u64>,
+    /// Traces that were not admitted, by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// Whether it was there already.
+    pub existed: bool,
+}
+
+/// What the stage did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// One per arm.
+    pub datasets: Vec<Built>,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+/// Builds the dataset of each arm that is not there yet.
+///
+/// # Errors
+/// If there is nothing to build from, traces wait for their verdict, a file cannot be written, or
+/// somebody asked us to stop. Then no dataset was added half.
+pub fn run(cx: &stage::Context, config: &Config) -> anyhow::Result<Summary> {
+    let begin = Instant::now();
+    check_name(&config.name)?;
+    let verifiers = cx.store.verifiers()?;
+    let mut summary = Summary::default();
+    for (number, arm) in config.arms.iter().enumerate() {
+        cx.progress.set(number as u64, config.arms.len() as u64, format!("{} arm", arm.name()));
+        let picked = pick(cx, config, *arm, &verifiers)?;
+        summary.datasets.push(build(cx, config, *arm, picked, &verifiers)?);
+    }
+    let arms = config.arms.len() as u64;
+    cx.progress.set(arms, arms, "datasets are there");
+    summary.seconds = begin.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) || name.len() > 64 {
+        let message = format!("`{name}` cannot be the name of a dataset");
+        return Err(Hinted::new(message, "use letters, digits, `-` and `_`, at most 64").into());
+    }
+    Ok(())
+}
+
+/// What an arm admits.
+struct Picked {
+    hash: String,
+    traces: Vec<TraceId>,
+    admitted: BTreeMap<String, u64>,
+    rejected: BTreeMap<String, u64>,
+}
+
+/// Decides of each trace, and hashes those that are in.
+fn pick(
+    cx: &stage::Context,
+    config: &Config,
+    arm: Arm,
+    verifiers: &Verifiers,
+) -> anyhow::Result<Picked> {
+    let mut hasher = Sha256::new();
+    let head = serde_json::json!([LAYOUT, config.name, arm, config.keep_unchecked]);
+    hasher.update(head.to_string());
+    let mut traces = Vec::new();
+    let mut admitted = BTreeMap::new();
+    let mut rejected: BTreeMap<String, u64> = BTreeMap::new();
+    cx.store.each_example(&filter(config), |example| -> anyhow::Result<()> {
+        cx.stop_requested()?;
+        match mix::admit(arm, &example, config.keep_unchecked) {
+            Ok(()) => {
+                hasher.update(fingerprint(&example, verifiers));
+                traces.push(example.trace.id);
+                *admitted.entry(example.question.domain.name().to_owned()).or_default() += 1;
+            }
+            Err(reason) => *rejected.entry(reason.name().to_owned()).or_default() += 1,
+        }
+        Ok(())
+    })?;
+    if let Some(waiting) = rejected.get(Rejection::NotJudged.name()) {
+        let message = format!("{waiting} traces have no verdict yet");
+        return Err(Hinted::new(message, "run `thinkery verify` first").into());
+    }
+    if traces.is_empty() {
+        let message =
+            format!("no trace is admitted to the {} arm of `{}`", arm.name(), config.name);
+        return Err(
+            Hinted::new(message, "import questions and run `thinkery distill` first").into()
+        );
+    }
+    Ok(Picked { hash: hex(&hasher.finalize()), traces, admitted, rejected })
+}
+
+fn filter(config: &Config) -> TraceFilter {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    TraceFilter { model: some(&config.teacher), source: some(&config.source) }
+}
+
+/// Everything of an example that its files show.
+fn fingerprint(example: &Example, verifiers: &Verifiers) -> Vec<u8> {
+    let (question, trace) = (&example.question, &example.trace);
+    let parts = serde_json::json!([
+        question.source,
+        question.key,
+        question.domain,
+        question.family,
+        question.problem,
+        question.reference,
+        question.tests,
+        question.starter_code,
+        trace.sample,
+        trace.model,
+        endpoint(&trace.endpoint),
+        trace.reasoning,
+        trace.solution,
+        trace.finish_reason,
+        trace.prompt_tokens,
+        trace.completion_tokens,
+        trace.cost_usd,
+        example.verdict,
+        verifiers.get(&trace.id),
+    ]);
+    Sha256::digest(parts.to_string()).to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn build(
+    cx: &stage::Context,
+    config: &Config,
+    arm: Arm,
+    picked: Picked,
+    verifiers: &Verifiers,
+) -> anyhow::Result<Built> {
+    let Picked { hash, traces, admitted, rejected } = picked;
+    let path = format!("datasets/{}-{}-{}", config.name, arm.name(), &hash[..8]);
+    let folder = cx.store.absolute(&path);
+    let known = cx.store.datasets()?.iter().any(|dataset| dataset.hash == hash);
+    let existed = known && folder.join("README.md").is_file();
+    if !existed {
+        let wanted: HashSet<TraceId> = traces.iter().copied().collect();
+        let card = Card::new(&config.name, arm);
+        let files = Files { wanted: &wanted, verifiers, format: Format::Parquet, card };
+        let rows = write_whole(&folder, |folder| {
+            write_files(&cx.store, files, folder, &|| cx.stop_requested())
+        })?;
+        if rows != traces.len() as u64 {
+            bail!("the traces changed while the dataset was built; build it again");
+        }
+    }
+    let dataset = cx.store.add_dataset(&config.name, arm, &hash, &path, &traces)?;
+    Ok(Built {
+        id: dataset.id.0,
+        name: dataset.name,
+        arm: arm.name().to_owned(),
+        hash: dataset.hash,
+        path: dataset.path,
+        rows: dataset.rows,
+        admitted,
+        rejected,
+        existed,
+    })
+}
+
+/// Which examples are written, and how.
+struct Files<'a> {
+    wanted: &'a HashSet<TraceId>,
+    verifiers: &'a Verifiers,
+    format: Format,
+    card: Card,
+}
+
+fn write_files(
+    store: &Store,
+    files: Files<'_>,
+    folder: &Path,
+    stop: &dyn Fn() -> Result<(), stage::Stopped>,
+) -> anyhow::Result<u64> {
+    let mut writer = TablesWriter::new(folder, files.format, files.card)?;
+    store.each_example(&TraceFilter::default(), |example| -> anyhow::Result<()> {
+        stop()?;
+        if files.wanted.contains(&example.trace.id) {
+            writer.push(&example, files.verifiers)?;
+        }
+        Ok(())
+    })?;
+    writer.finish(folder)
+}
+
+/// Lets `write` fill a folder beside `folder`, then moves it there.
+fn write_whole<T>(
+    folder: &Path,
+    write: impl FnOnce(&Path) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let name = folder.file_name().context("a dataset needs a folder of its own")?;
+    let parent = folder.parent().context("a dataset needs a folder of its own")?;
+    fs::create_dir_all(parent).with_context(|| format!("could not make `{}`", parent.display()))?;
+    let beside = tempfile::Builder::new()
+        .prefix(&format!(".{}-", name.to_string_lossy()))
+        .tempdir_in(parent)
+        .with_context(|| format!("could not write into `{}`", parent.display()))?;
+    let value = write(beside.path()).map_err(|error| disk_full(error, parent))?;
+    // Left behind by a crash between the renaming and the row, or an empty folder to export into.
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("could not replace `{}`", folder.display()))?;
+    }
+    open_to_others(beside.path())?;
+    let beside = beside.keep();
+    fs::rename(&beside, folder)
+        .with_context(|| format!("could not move a dataset to `{}`", folder.display()))?;
+    Ok(value)
+}
+
+/// Temporary folders are private; a dataset is an ordinary folder.
+fn open_to_others(folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("could not open `{}` to others", folder.display()))
+}
+
+fn disk_full(error: anyhow::Error, parent: &Path) -> anyhow::Error {
+    let full = error.chain().any(|cause| {
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        kind == Some(std::io::ErrorKind::StorageFull) || cause.to_string().contains("No space left")
+    });
+    if !full {
+        return error;
+    }
+    let message = format!("could not write to `{}`: the disk is full", parent.display());
+    Hinted::new(message, "free some space, or move the data with --data DIR").into()
+}
+
+/// Writes the dataset `id` into `out`, which must not exist or be empty, so that
+/// `datasets.load_dataset(out, "default")` reads it. Gives the dataset.
+///
+/// # Errors
+/// If there is no such dataset, `out` holds something, or a file cannot be written.
+pub fn export(store: &Store, id: DatasetId, format: Format, out: &Path) -> anyhow::Result<Dataset> {
+    let dataset = store.dataset(id).map_err(|error| {
+        Hinted::new(error.to_string(), "`thinkery dataset list` shows what there is")
+    })?;
+    let used = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    if used || out.is_file() {
+        let message = format!("`{}` is not empty", out.display());
+        return Err(Hinted::new(message, "name a folder that does not exist yet").into());
+    }
+    let out = std::path::absolute(out)?;
+    let wanted: HashSet<TraceId> = store.dataset_traces(id)?.into_iter().collect();
+    let verifiers = store.verifiers()?;
+    let card = Card::new(&dataset.name, dataset.arm);
+    let files = Files { wanted: &wanted, verifiers: &verifiers, format, card };
+    write_whole(&out, |folder| write_files(store, files, folder, &|| Ok(())))?;
+    Ok(dataset)
+}

@@ -1,0 +1,184 @@
+//! The stage from traces to files.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Config, Summary, export, run};
+use crate::formats::Format;
+use crate::records::{
+    Arm, DatasetId, Domain, Example, FinishReason, NewQuestion, NewTrace, Question, QuestionId,
+    Split, Tests, Trace, TraceId, Verdict, VerdictRow,
+};
+use crate::stage;
+use crate::store::Store;
+
+fn question(domain: Domain, key: usize) -> NewQuestion {
+    let code = domain == Domain::Code;
+    NewQuestion {
+        key: key.to_string(),
+        domain,
+        source: "test".into(),
+        family: "sums".into(),
+        split: Split::Train,
+        problem: format!("What is {key} + 3?"),
+        reference: (!code).then(|| "5".into()),
+        tests: code.then(|| Tests {
+            inputs: vec!["2".into()],
+            outputs: vec!["5".into()],
+            fn_name: None,
+        }),
+        starter_code: None,
+    }
+}
+
+fn trace(question_id: QuestionId) -> NewTrace {
+    NewTrace {
+        question_id,
+        sample: 0,
+        model: "teacher".into(),
+        endpoint: "http://127.0.0.1:4567/v1".into(),
+        reasoning: "2 + 3 = 5".into(),
+        solution: r"\boxed{5}".into(),
+        finish_reason: FinishReason::Stop,
+        prompt_tokens: 7,
+        completion_tokens: 9,
+        cost_usd: 0.25,
+        attempts: 1,
+    }
+}
+
+/// An example of `domain` with `verdict`.
+pub(super) fn example(domain: Domain, verdict: Option<Verdict>) -> Example {
+    Example {
+        question: Question { id: QuestionId(1), content: question(domain, 0) },
+        trace: Trace { id: TraceId(1), content: trace(QuestionId(1)) },
+        verdict,
+    }
+}
+
+/// A store with three math traces (correct, wrong, unreadable), a puzzle and a program.
+fn filled(folder: &Path) -> stage::Context {
+    let store = Store::open(folder).unwrap();
+    let domains = [Domain::Math, Domain::Math, Domain::Math, Domain::Puzzle, Domain::Code];
+    let questions: Vec<NewQuestion> =
+        domains.iter().enumerate().map(|(key, domain)| question(*domain, key)).collect();
+    store.add_questions(&questions).unwrap();
+    for row in 1..=5 {
+        store.add_trace(&trace(QuestionId(row))).unwrap();
+    }
+    stage::Context { store, progress: stage::Progress::silent(), stop: stage::Stop::default() }
+}
+
+fn judge(cx: &stage::Context) {
+    let verdicts = [
+        Verdict::Correct,
+        Verdict::Wrong("4".into()),
+        Verdict::Unreadable("cut off".into()),
+        Verdict::Unchecked("no rule".into()),
+        Verdict::Correct,
+    ];
+    let rows: Vec<VerdictRow> = verdicts
+        .into_iter()
+        .enumerate()
+        .map(|(row, verdict)| VerdictRow {
+            trace_id: TraceId(row as i64 + 1),
+            verdict,
+            verifier: "math".into(),
+            version: 1,
+            detail: serde_json::Value::Null,
+        })
+        .collect();
+    cx.store.put_verdicts(&rows).unwrap();
+}
+
+fn build(cx: &stage::Context) -> Summary {
+    run(cx, &Config { name: "small".into(), ..Config::default() }).unwrap()
+}
+
+#[test]
+fn each_arm_has_its_traces() {
+    let folder = tempfile::tempdir().unwrap();
+    let cx = filled(folder.path());
+    judge(&cx);
+    let summary = build(&cx);
+    let [verified, unverified] = &summary.datasets[..] else { panic!("{summary:?}") };
+    assert_eq!((verified.rows, unverified.rows), (3, 5));
+    assert_eq!(verified.rejected["wrong"], 1);
+    assert_eq!(verified.rejected["unreadable"], 1);
+    assert_eq!(verified.admitted["puzzle"], 1);
+    assert!(unverified.rejected.is_empty());
+    assert_eq!(verified.path, format!("datasets/small-verified-{}", &verified.hash[..8]));
+    for name in ["README.md", "data", "metadata", "provenance"] {
+        assert!(cx.store.absolute(&verified.path).join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn building_the_same_again_does_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let cx = filled(folder.path());
+    judge(&cx);
+    let first = build(&cx);
+    let second = build(&cx);
+    assert!(first.datasets.iter().all(|built| !built.existed));
+    assert!(second.datasets.iter().all(|built| built.existed));
+    assert_eq!(cx.store.datasets().unwrap().len(), 2);
+    assert_eq!(fs::read_dir(folder.path().join("datasets")).unwrap().count(), 2);
+}
+
+#[test]
+fn the_same_traces_make_the_same_bytes() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [a, b] = [a.path(), b.path()].map(|folder| {
+        let cx = filled(folder);
+        judge(&cx);
+        let built = build(&cx).datasets.remove(0);
+        let file = "provenance/train-00000-of-00001.parquet";
+        (built.hash, fs::read(cx.store.absolute(&built.path).join(file)).unwrap())
+    });
+    assert!(a == b);
+}
+
+#[test]
+fn traces_without_a_verdict_are_an_error_with_advice() {
+    let folder = tempfile::tempdir().unwrap();
+    let cx = filled(folder.path());
+    let error = run(&cx, &Config::default()).unwrap_err();
+    assert_eq!(error.to_string(), "5 traces have no verdict yet");
+    assert_eq!(stage::hint_of(&error).unwrap(), "run `thinkery verify` first");
+    let unverified = Config { arms: vec![Arm::Unverified], ..Config::default() };
+    assert_eq!(run(&cx, &unverified).unwrap().datasets[0].rows, 5);
+}
+
+#[test]
+fn an_export_has_the_rows_of_its_dataset() {
+    let folder = tempfile::tempdir().unwrap();
+    let cx = filled(folder.path());
+    judge(&cx);
+    let built = build(&cx).datasets.remove(0);
+    let out = folder.path().join("out");
+    export(&cx.store, DatasetId(built.id), Format::Jsonl, &out).unwrap();
+    let rows = fs::read_to_string(out.join("data/train-00000-of-00001.jsonl")).unwrap();
+    assert_eq!(rows.lines().count(), 3);
+    let row: serde_json::Value = serde_json::from_str(rows.lines().next().unwrap()).unwrap();
+    assert_eq!(row["conversations"][0]["from"], "user");
+    assert_eq!(
+        row["conversations"][1]["value"],
+        "<|begin_of_thought|>\n\n2 + 3 = 5\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n\
+         \\boxed{5}\n\n<|end_of_solution|>"
+    );
+    let lines = fs::read_to_string(out.join("provenance/train-00000-of-00001.jsonl")).unwrap();
+    assert!(lines.contains(r#""endpoint":"http://127.0.0.1/v1""#), "{lines}");
+    let error = export(&cx.store, DatasetId(built.id), Format::Jsonl, &out).unwrap_err();
+    assert!(error.to_string().ends_with("is not empty"), "{error}");
+}
+
+#[test]
+fn a_name_that_is_no_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let cx = filled(folder.path());
+    for name in ["", "../up", ".hidden", "a b"] {
+        let config = Config { name: name.into(), ..Config::default() };
+        assert!(run(&cx, &config).is_err(), "{name}");
+    }
+}
