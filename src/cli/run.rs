@@ -6,8 +6,9 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use super::{Global, foreground, machine};
+use crate::hint::Hinted;
 use crate::jobs::{Kind, Owner};
-use crate::recipe::{Plan, Recipe};
+use crate::recipe::{Machine, Plan, Recipe};
 use crate::records::{Job, JobState, Score};
 
 /// Options of `run`.
@@ -32,7 +33,9 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     if let Some(device) = &args.device {
         recipe.set_device(device);
     }
-    let plan = recipe.resolve(&machine::here()?)?;
+    let machine = machine::here()?;
+    let plan = recipe.resolve(&machine)?;
+    ensure_it_fits(&plan, &machine)?;
     let owner = Owner::open(&global.data_dir(), foreground::launch()?)?;
     let row = owner.store().add_plan(&plan.recipe, &plan.to_json(), &plan.hash())?;
     let mut stages = plan.stages();
@@ -51,6 +54,18 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let seconds = began.elapsed().as_secs_f64();
     let scores = owner.store().scores()?;
     report(global, &plan, &over, &scores, seconds)
+}
+
+/// A model that cannot be trained here is refused before anything is begun.
+fn ensure_it_fits(plan: &Plan, machine: &Machine) -> anyhow::Result<()> {
+    let forecast = plan.forecast(machine);
+    if forecast.fits != Some(false) {
+        return Ok(());
+    }
+    let gpus = machine.gpus;
+    let message = format!("`{}` cannot be trained on this machine's {gpus} GPUs", plan.recipe);
+    let hint = format!("see `thinkery plan {} --devices 8 --device-memory 80GiB`", plan.recipe);
+    Err(Hinted::new(message, hint).into())
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the verb")]

@@ -4,3 +4,4 @@ mod api;
 mod architecture;
 mod cli;
 mod env;
+mod resume;

@@ -1,0 +1,194 @@
+//! Whatever is killed, whenever: started again, the work goes on and ends as if nothing had been.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+use thinkery::records::{JobId, JobState};
+use thinkery::store::{DataLock, Store};
+
+use crate::env::{Running, TestEnv, until};
+
+/// A rehearsal of every stage that takes seconds.
+const SMALL: &[&str] = &[
+    "run",
+    "rehearsal",
+    "--json",
+    "--set=questions.rehearsal.math=160",
+    "--set=questions.rehearsal.held_out_per_family=1",
+    "--set=questions.rehearsal.code=12",
+    "--set=questions.rehearsal.puzzle=8",
+    "--set=questions.rehearsal.science=8",
+    "--set=distill.in_flight=4",
+    "--set=train.steps=12",
+    "--set=train.save_every=4",
+    "--set=evaluate.samples=1",
+    "--set=evaluate.max_tokens=24",
+    "--set=serve.max_tokens=16",
+];
+
+/// How often something is killed.
+const KILLS: usize = 24;
+
+/// What a finished rehearsal leaves.
+#[derive(Debug, PartialEq)]
+struct Left {
+    questions: u64,
+    traces: String,
+    lost_replies: usize,
+    datasets: BTreeSet<(String, u64)>,
+    steps: Vec<(String, Vec<f64>)>,
+    scores: usize,
+}
+
+fn left(env: &TestEnv) -> Left {
+    let store = Store::open(&env.data()).unwrap();
+    assert_eq!(store.integrity_check().unwrap(), "ok");
+    let runs = store.runs().unwrap();
+    let steps = |run: &thinkery::records::Run| {
+        let steps = store.steps(run.id, 0).unwrap();
+        let numbers: Vec<u64> = steps.iter().map(|step| step.step).collect();
+        assert_eq!(numbers, Vec::from_iter(0..run.steps_total), "each step once, in order");
+        (run.name.clone(), steps.iter().map(|step| step.loss).collect())
+    };
+    let mut steps: Vec<_> = runs.iter().map(steps).collect();
+    steps.sort_by(|a: &(String, Vec<f64>), b| a.0.cmp(&b.0));
+    Left {
+        questions: store.question_counts().unwrap().iter().map(|count| count.count).sum(),
+        traces: format!("{:?}", store.trace_counts().unwrap()),
+        lost_replies: store.unparsed_replies("rehearsal-teacher").unwrap().len(),
+        datasets: store.datasets().unwrap().into_iter().map(|set| (set.hash, set.rows)).collect(),
+        steps,
+        scores: store.scores().unwrap().len(),
+    }
+}
+
+/// Processes that work in this test's folder: ours and whatever they started.
+fn processes(env: &TestEnv) -> Vec<(i32, String)> {
+    let mark = env.path().to_str().unwrap().as_bytes().to_vec();
+    let mentions = |bytes: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
+        let line = read("cmdline");
+        // A zombie has neither; it waits for its parent, which is this test or init.
+        if mentions(&read("environ")) || mentions(&line) {
+            found.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn nobody_is_left(env: &TestEnv) {
+    let since = Instant::now();
+    loop {
+        let left = processes(env);
+        if left.is_empty() {
+            return;
+        }
+        assert!(since.elapsed() < Duration::from_secs(40), "orphans: {left:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The job that runs, with its process.
+fn running_job(env: &TestEnv) -> Option<(JobId, Pid)> {
+    let store = Store::open(&env.data()).ok()?;
+    let jobs = store.jobs_in(&[JobState::Running, JobState::Stopping]).ok()?;
+    let job = jobs.first()?;
+    Some((job.id, Pid::from_raw(i32::try_from(job.pid?).unwrap())?))
+}
+
+#[derive(Debug)]
+enum Target {
+    Job,
+    Owner,
+    Everything,
+}
+
+fn kill(env: &TestEnv, run: &Running, target: &Target) {
+    let owner = Pid::from_raw(run.pid()).unwrap();
+    let job = running_job(env).map(|(_, pid)| pid);
+    // Whoever is gone already cannot be killed, and that is a moment too.
+    if matches!(target, Target::Owner | Target::Everything) {
+        _ = kill_process(owner, Signal::KILL);
+    }
+    if let (Some(job), Target::Job | Target::Everything) = (job, target) {
+        _ = kill_process_group(job, Signal::KILL);
+    }
+}
+
+#[test]
+fn killed_anywhere_it_ends_the_same() {
+    let straight = TestEnv::new();
+    let began = Instant::now();
+    straight.run(SMALL).json();
+    let whole = began.elapsed();
+    let expected = left(&straight);
+    assert_eq!(expected.lost_replies, 0);
+
+    let env = TestEnv::new();
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    for number in 0..KILLS {
+        let run = env.start(SMALL);
+        let target = match number % 3 {
+            0 => Target::Job,
+            1 => Target::Owner,
+            _ => Target::Everything,
+        };
+        // The moments together are longer than a whole run, so that every stage has its turn.
+        std::thread::sleep(whole.mul_f64(random.random_range(0.0..0.16)));
+        kill(&env, &run, &target);
+        drop(run);
+        nobody_is_left(&env);
+    }
+    env.run(SMALL).json();
+    assert_eq!(left(&env), expected);
+}
+
+#[test]
+fn a_cancelled_job_ends_within_two_seconds_and_leaves_nobody() {
+    let env = TestEnv::new();
+    let mut run = env.start(SMALL);
+    until("the teacher", || {
+        processes(&env).iter().any(|(_, l)| l.contains("teacher")).then_some(())
+    });
+    let (id, job) = until("a job", || running_job(&env));
+    let asked = Instant::now();
+    kill_process(Pid::from_raw(run.pid()).unwrap(), Signal::INT).unwrap();
+    assert_eq!(run.0.wait().unwrap().code(), Some(1));
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(test_kill_process(job).is_err(), "the job is still there");
+    nobody_is_left(&env);
+    let store = Store::open(&env.data()).unwrap();
+    assert_eq!(store.job(id).unwrap().state, JobState::Cancelled);
+    let waiting = store.jobs_in(&[JobState::Queued, JobState::Running]).unwrap();
+    assert!(waiting.is_empty(), "{waiting:?}");
+}
+
+#[test]
+fn a_folder_has_one_owner() {
+    let env = TestEnv::new();
+    let _lock = DataLock::acquire(&env.data()).unwrap();
+    let error = env.run(&["run", "rehearsal"]).error();
+    let pid = std::process::id();
+    assert!(
+        error.contains(&format!("is in use by process {pid}\nhint: stop process {pid}")),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_second_run_has_nothing_to_do() {
+    let env = TestEnv::new();
+    let first = env.run(SMALL).json();
+    let began = Instant::now();
+    let second = env.run(SMALL).json();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(first["stages"], second["stages"]);
+    assert_eq!(first["scores"], second["scores"]);
+}
