@@ -11,7 +11,7 @@ use crate::records::{JobKind, RunState};
 use crate::sandbox::Sandbox;
 use crate::stage::Context;
 use crate::store::Store;
-use crate::{dataset, distill, questions, serve, train, verify};
+use crate::{dataset, distill, evaluate, questions, serve, train, verify};
 
 /// Runs the stage `kind` with `config` and gives its summary.
 pub(super) fn run(
@@ -25,17 +25,20 @@ pub(super) fn run(
         JobKind::Distill => {
             stage(cx, config, |cx, config: &distill::Config| ask_teacher(cx, config, launch))
         }
-        JobKind::Verify => stage(cx, config, |cx, config| {
-            let sandbox = Sandbox::new(launch.exe.clone(), launch.search_path.clone());
-            verify::run(cx, config, &verify::Tools::new(sandbox))
-        }),
-        JobKind::Train => stage(cx, config, train::run),
-        JobKind::Serve => stage(cx, config, serve::run),
+        JobKind::Verify => stage(cx, config, |cx, config| verify::run(cx, config, &tools(launch))),
         JobKind::Dataset => stage(cx, config, dataset::run),
-        JobKind::Evaluate => {
-            anyhow::bail!("the stage `{}` is not built yet", kind.name())
-        }
+        JobKind::Train => stage(cx, config, train::run),
+        JobKind::Evaluate => stage(cx, config, |cx, config| {
+            let key = launch.secrets.teacher_key.as_deref();
+            evaluate::run(cx, config, &evaluate::Means { tools: &tools(launch), key })
+        }),
+        JobKind::Serve => stage(cx, config, serve::run),
     }
+}
+
+/// What answers are judged with: programs run in a sandbox that is our own executable.
+fn tools(launch: &Launch) -> verify::Tools {
+    verify::Tools::new(Sandbox::new(launch.exe.clone(), launch.search_path.clone()))
 }
 
 /// Distils; where the rehearsal teacher is meant, it is a server of our own for as long as that

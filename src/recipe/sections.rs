@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Expected;
-use crate::{dataset, distill, questions, serve, train, verify};
+use crate::{dataset, distill, evaluate, questions, serve, train, verify};
 
 /// A section: what its settings are by default, and whether settings make a `Config`.
 pub(super) struct Section {
@@ -48,6 +48,7 @@ pub(super) static SECTIONS: &[Section] = &[
     Section::of::<verify::Config>("verify"),
     Section::of::<dataset::Config>("dataset"),
     Section::of::<train::Config>("train"),
+    Section::of::<evaluate::Config>("evaluate"),
     Section::of::<serve::Config>("serve"),
     Section::of::<Expected>(EXPECTED),
 ];
@@ -60,6 +61,11 @@ impl Settings for distill::Config {}
 impl Settings for verify::Config {}
 impl Settings for dataset::Config {}
 impl Settings for train::Config {
+    fn problems(&self) -> Vec<String> {
+        Self::problems(self)
+    }
+}
+impl Settings for evaluate::Config {
     fn problems(&self) -> Vec<String> {
         Self::problems(self)
     }
