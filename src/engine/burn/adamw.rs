@@ -19,25 +19,26 @@ pub(crate) struct Step {
     pub(crate) number: u64,
 }
 
+impl Step {
+    /// The bias correction of the second moment.
+    pub(crate) fn second_correction(&self) -> f64 {
+        1.0 - self.adam.beta2.powf(self.number as f64)
+    }
+
+    /// The learning rate with the bias correction of the first moment.
+    pub(crate) fn size(&self) -> f64 {
+        self.learning_rate / (1.0 - self.adam.beta1.powf(self.number as f64))
+    }
+
+    /// What decay leaves of a weight.
+    pub(crate) fn kept(&self, decays: bool) -> f64 {
+        if decays { 1.0 - self.learning_rate * self.adam.weight_decay } else { 1.0 }
+    }
+}
+
 /// Weight, first and second moment of one parameter.
 pub(crate) struct Trained {
     pub(crate) weight: Tensor<2>,
     pub(crate) first: Tensor<2>,
     pub(crate) second: Tensor<2>,
-}
-
-/// One step for one parameter.
-pub(crate) fn update(old: Trained, gradient: Tensor<2>, decays: bool, step: &Step) -> Trained {
-    let Adam { beta1, beta2, epsilon, weight_decay } = step.adam;
-    let steps = step.number as f64;
-    let gradient = gradient * step.scale;
-    let first = old.first * beta1 + gradient.clone() * (1.0 - beta1);
-    let second = old.second * beta2 + gradient.clone() * gradient * (1.0 - beta2);
-    let root = (second.clone().sqrt() / (1.0 - beta2.powf(steps)).sqrt()) + epsilon;
-    let size = step.learning_rate / (1.0 - beta1.powf(steps));
-    let kept = match decays && weight_decay != 0.0 {
-        true => old.weight * (1.0 - step.learning_rate * weight_decay),
-        false => old.weight,
-    };
-    Trained { weight: kept - first.clone() / root * size, first, second }
 }

@@ -3,10 +3,11 @@
 //! One pair of tensors `[slots * capacity, channels]` per layer. The capacity doubles when a
 //! sequence outgrows it, so that shapes change rarely.
 
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::decoder::{Attend, Heads};
-use super::ops;
+use super::device::Place;
+use super::ops::{Kernels, Past};
 use super::packing::Packing;
 
 /// Positions that a slot has room for in the beginning.
@@ -22,19 +23,21 @@ pub(crate) struct Cache {
     /// Tokens in each slot.
     lengths: Vec<usize>,
     device: Device,
+    kernels: Kernels,
 }
 
 impl Cache {
-    pub(crate) fn new(layers: usize, heads: Heads, slots: usize, device: &Device) -> Self {
+    pub(crate) fn new(layers: usize, heads: Heads, slots: usize, place: &Place) -> Self {
         let capacity = CAPACITY_MIN;
-        let empty = || Tensor::zeros([slots * capacity, heads.kv_width()], device);
+        let empty = || Tensor::zeros([slots * capacity, heads.kv_width()], &place.device);
         Self {
             heads,
             slots,
             capacity,
             layers: (0..layers).map(|_| (empty(), empty())).collect(),
             lengths: vec![0; slots],
-            device: device.clone(),
+            device: place.device.clone(),
+            kernels: place.kernels,
         }
     }
 
@@ -67,23 +70,16 @@ impl Cache {
         self.capacity = new;
     }
 
-    /// Writes the keys and values of packed rows to their slots and positions.
-    fn write(&mut self, layer: usize, qkv: &Tensor<2>, rows: &Tensor<1, Int>) {
+    /// Writes the keys and values of packed rows to their rows here.
+    fn write(&mut self, layer: usize, qkv: &Tensor<2>, rows: &[usize]) {
         let (from, width) = (self.heads.query_width(), self.heads.kv_width());
         let (key, value) = &mut self.layers[layer];
-        for (tensor, start) in [(key, from), (value, from + width)] {
-            let new = qkv.clone().narrow(1, start, width);
-            tensor.inplace(|old| old.select_assign(0, rows.clone(), new, IndexingUpdateOp::Assign));
-        }
+        self.kernels.write_rows(key, rows, qkv, from);
+        self.kernels.write_rows(value, rows, qkv, from + width);
     }
 
-    fn row(&self, slot: usize, position: usize) -> i64 {
-        (slot * self.capacity + position) as i64
-    }
-
-    fn rows(&self, rows: Vec<i64>) -> Tensor<1, Int> {
-        let count = rows.len();
-        Tensor::from_data(TensorData::new(rows, [count]), &self.device)
+    fn row(&self, slot: usize, position: usize) -> usize {
+        slot * self.capacity + position
     }
 }
 
@@ -91,7 +87,7 @@ impl Cache {
 pub(crate) struct Prefill<'a> {
     cache: &'a mut Cache,
     packing: &'a Packing,
-    rows: Tensor<1, Int>,
+    rows: Vec<usize>,
 }
 
 impl<'a> Prefill<'a> {
@@ -100,7 +96,6 @@ impl<'a> Prefill<'a> {
             .flat_map(|(slot, range)| (0..range.len()).map(|position| (*slot, position)))
             .map(|(slot, position)| cache.row(slot, position))
             .collect();
-        let rows = cache.rows(rows);
         Self { cache, packing, rows }
     }
 }
@@ -108,29 +103,23 @@ impl<'a> Prefill<'a> {
 impl Attend for Prefill<'_> {
     fn attend(&mut self, layer: usize, qkv_tw: Tensor<2>) -> Tensor<2> {
         self.cache.write(layer, &qkv_tw, &self.rows);
-        ops::attention(qkv_tw, self.packing, self.cache.heads)
+        self.cache.kernels.attention(qkv_tw, self.packing, self.cache.heads)
     }
 }
 
 /// One new token per slot, which sees all that the slot remembers and itself.
 pub(crate) struct Decode<'a> {
     cache: &'a mut Cache,
-    rows: Tensor<1, Int>,
-    /// All rows of the slots up to the longest, and how many of them count for each.
-    seen: Tensor<1, Int>,
-    lengths: Vec<usize>,
+    rows: Vec<usize>,
+    past: Past,
 }
 
 impl<'a> Decode<'a> {
-    /// `lengths` count the new token.
     pub(crate) fn new(cache: &'a mut Cache, slots: &[usize]) -> Self {
-        let lengths: Vec<usize> = slots.iter().map(|slot| cache.length(*slot) + 1).collect();
-        let rows = (slots.iter().zip(&lengths)).map(|(s, length)| cache.row(*s, length - 1));
-        let rows = cache.rows(rows.collect());
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        let seen = slots.iter().flat_map(|slot| (0..longest).map(|at| cache.row(*slot, at)));
-        let seen = cache.rows(seen.collect());
-        Self { rows, seen, lengths, cache }
+        let starts = slots.iter().map(|slot| cache.row(*slot, 0)).collect();
+        let rows = slots.iter().map(|slot| cache.row(*slot, cache.length(*slot))).collect();
+        let lengths = slots.iter().map(|slot| cache.length(*slot) + 1).collect();
+        Self { cache, rows, past: Past { starts, lengths } }
     }
 }
 
@@ -138,9 +127,6 @@ impl Attend for Decode<'_> {
     fn attend(&mut self, layer: usize, qkv_tw: Tensor<2>) -> Tensor<2> {
         self.cache.write(layer, &qkv_tw, &self.rows);
         let (key, value) = &self.cache.layers[layer];
-        let heads = self.cache.heads;
-        let query = qkv_tw.narrow(1, 0, heads.query_width());
-        let past = |tensor: &Tensor<2>| tensor.clone().select(0, self.seen.clone());
-        ops::plain::attend_past(query, past(key), past(value), &self.lengths, heads)
+        self.cache.kernels.attend_past(qkv_tw, (key, value), &self.past, self.cache.heads)
     }
 }

@@ -6,10 +6,10 @@
 //! Letters in names of tensors: `t` tokens of all sequences, `c` channels (hidden), `w` width of
 //! query, key and value together, `v` vocabulary.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
 use super::architectures::Architecture;
-use super::ops;
+use super::ops::Kernels;
 use super::packing::Packing;
 use super::parameters::Index;
 
@@ -86,52 +86,62 @@ pub(crate) trait Attend {
 pub(crate) struct WithinBatch<'a> {
     pub(crate) packing: &'a Packing,
     pub(crate) heads: Heads,
+    pub(crate) kernels: Kernels,
 }
 
 impl Attend for WithinBatch<'_> {
     fn attend(&mut self, _layer: usize, qkv_tw: Tensor<2>) -> Tensor<2> {
-        ops::attention(qkv_tw, self.packing, self.heads)
+        self.kernels.attention(qkv_tw, self.packing, self.heads)
     }
 }
 
-/// Hidden states after the last layer, before the final norm.
-pub(crate) fn hidden_states(
-    config: &DecoderConfig,
-    parameters: &[Tensor<2>],
-    packing: &Packing,
-    attention: &mut dyn Attend,
-) -> Tensor<2> {
-    let get = |index: usize| parameters[index].clone();
-    let ids = Tensor::<1, Int>::from_data(packing.ids_data(), &parameters[0].device().inner());
-    let mut x_tc = ops::embedding(get(Index::EMBEDDING), ids);
-    for layer in 0..config.layers {
-        let normed =
-            ops::rms_norm(x_tc.clone(), get(Index::attention_norm(layer)), config.norm_epsilon);
-        let qkv_tw = ops::linear(normed, get(Index::qkv_weight(layer)));
-        let qkv_tw = ops::bias_and_rotate(
-            qkv_tw,
-            get(Index::qkv_bias(layer)),
-            packing.rotary(),
-            config.heads(),
-        );
-        let seen = attention.attend(layer, qkv_tw);
-        x_tc = x_tc + ops::linear(seen, get(Index::output_weight(layer)));
-        let normed =
-            ops::rms_norm(x_tc.clone(), get(Index::feed_forward_norm(layer)), config.norm_epsilon);
-        let gated = ops::swiglu(ops::linear(normed, get(Index::gate_up_weight(layer))));
-        x_tc = x_tc + ops::linear(gated, get(Index::down_weight(layer)));
-    }
-    x_tc
+/// A decoder with its parameters, on the tape or not.
+#[derive(Clone, Copy)]
+pub(crate) struct Decoder<'a> {
+    pub(crate) config: &'a DecoderConfig,
+    pub(crate) parameters: &'a [Tensor<2>],
+    pub(crate) kernels: Kernels,
 }
 
-/// Logits `[rows, v]` of hidden states.
-pub(crate) fn head(
-    config: &DecoderConfig,
-    parameters: &[Tensor<2>],
-    hidden: Tensor<2>,
-) -> Tensor<2> {
-    let index = Index::new(config);
-    let normed = ops::rms_norm(hidden, parameters[index.final_norm()].clone(), config.norm_epsilon);
-    let weight = if config.tied { Index::EMBEDDING } else { index.head() };
-    ops::linear(normed, parameters[weight].clone())
+impl Decoder<'_> {
+    /// Hidden states after the last layer, before the final norm.
+    pub(crate) fn hidden_states(self, packing: &Packing, attention: &mut dyn Attend) -> Tensor<2> {
+        let (config, kernels) = (self.config, self.kernels);
+        let mut x_tc = kernels.embedding(self.parameter(Index::EMBEDDING), packing);
+        for layer in 0..config.layers {
+            let normed_tc = self.norm(x_tc.clone(), Index::attention_norm(layer));
+            let qkv_tw = kernels.bias_and_rotate(
+                self.linear(normed_tc, Index::qkv_weight(layer)),
+                self.parameter(Index::qkv_bias(layer)),
+                packing.rotary(),
+                config.heads(),
+            );
+            let seen = attention.attend(layer, qkv_tw);
+            x_tc = x_tc + self.linear(seen, Index::output_weight(layer));
+            let normed_tc = self.norm(x_tc.clone(), Index::feed_forward_norm(layer));
+            let gated = kernels.swiglu(self.linear(normed_tc, Index::gate_up_weight(layer)));
+            x_tc = x_tc + self.linear(gated, Index::down_weight(layer));
+        }
+        x_tc
+    }
+
+    /// Logits `[rows, v]` of some rows of the hidden states.
+    pub(crate) fn logits(self, hidden_tc: Tensor<2>, rows: &[usize]) -> Tensor<2> {
+        let index = Index::new(self.config);
+        let hidden = self.kernels.rows(hidden_tc, rows);
+        let normed = self.norm(hidden, index.final_norm());
+        self.linear(normed, if self.config.tied { Index::EMBEDDING } else { index.head() })
+    }
+
+    fn parameter(self, index: usize) -> Tensor<2> {
+        self.parameters[index].clone()
+    }
+
+    fn linear(self, x: Tensor<2>, weight: usize) -> Tensor<2> {
+        self.kernels.linear(x, self.parameter(weight))
+    }
+
+    fn norm(self, x: Tensor<2>, weight: usize) -> Tensor<2> {
+        self.kernels.rms_norm(x, self.parameter(weight), self.config.norm_epsilon)
+    }
 }

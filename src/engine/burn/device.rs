@@ -2,14 +2,22 @@
 
 use burn::tensor::{Device as BurnDevice, Tensor, TensorData};
 
+use super::ops::Kernels;
 use crate::engine::{Device, Result, cuda};
 
+/// A device and the operations that run on it.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) device: BurnDevice,
+    pub(crate) kernels: Kernels,
+}
+
 /// Opens a device; a GPU only after making sure that there is one.
-pub(crate) fn open(device: Device) -> Result<BurnDevice> {
-    match device {
-        Device::Cpu => Ok(BurnDevice::flex()),
-        Device::Cuda(index) => cuda::open(index),
-    }
+pub(crate) fn open(device: Device) -> Result<Place> {
+    Ok(match device {
+        Device::Cpu => Place { device: BurnDevice::flex(), kernels: Kernels::Fused },
+        Device::Cuda(index) => Place { device: cuda::open(index)?, kernels: Kernels::Plain },
+    })
 }
 
 /// A matrix on a device.

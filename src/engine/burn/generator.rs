@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use burn::tensor::{Device as BurnDevice, Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use super::cache::{Cache, Decode, Prefill};
-use super::decoder::{self, WithinBatch};
-use super::device;
+use super::decoder::{Decoder, WithinBatch};
+use super::device::{self, Place};
 use super::packing::Packing;
 use super::parameters::parameters;
 use super::rotary::Tables;
@@ -29,35 +29,37 @@ pub(crate) struct BurnGenerator {
     weights: Vec<Tensor<2>>,
     tables: Tables,
     cache: Cache,
-    device: BurnDevice,
+    place: Place,
 }
 
 impl BurnGenerator {
     /// Loads a folder onto a device.
-    pub(crate) fn open(device: BurnDevice, dir: &Path) -> Result<Self> {
-        Ok(Self::new(device, Model::load(dir)?))
+    pub(crate) fn open(place: Place, dir: &Path) -> Result<Self> {
+        Ok(Self::new(place, Model::load(dir)?))
     }
 
-    pub(crate) fn new(device: BurnDevice, mut model: Model) -> Self {
+    pub(crate) fn new(place: Place, mut model: Model) -> Self {
         let values = std::mem::take(&mut model.values);
         let weights = (values.into_iter().zip(parameters(&model.config)))
-            .map(|(values, parameter)| device::matrix(values, parameter.shape, &device))
+            .map(|(values, parameter)| device::matrix(values, parameter.shape, &place.device))
             .collect();
         let config = &model.config;
         let token_bytes = 2 * config.layers * config.kv_width() * size_of::<f32>();
         let slots = (CACHE_BYTES_MAX / (token_bytes * config.context)).clamp(1, SLOTS_MAX);
-        let cache = Cache::new(config.layers, config.heads(), slots, &device);
+        let cache = Cache::new(config.layers, config.heads(), slots, &place);
         let tables = Tables::new(config.head_size, config.rope_theta);
-        Self { weights, tables, cache, device, model }
+        Self { weights, tables, cache, place, model }
+    }
+
+    fn decoder(&self) -> Decoder<'_> {
+        let (config, parameters) = (&self.model.config, self.weights.as_slice());
+        Decoder { config, parameters, kernels: self.place.kernels }
     }
 
     /// Logits of some packed rows.
-    fn head(&self, hidden: Tensor<2>, rows: Vec<i64>) -> Vec<Vec<f32>> {
-        let count = rows.len();
-        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &self.device);
-        let logits = decoder::head(&self.model.config, &self.weights, hidden.select(0, rows));
-        let vocabulary = self.model.config.vocabulary;
-        device::numbers(logits).chunks_exact(vocabulary).map(<[f32]>::to_vec).collect()
+    fn logits_of(&self, hidden: Tensor<2>, rows: &[usize]) -> Vec<Vec<f32>> {
+        let logits = device::numbers(self.decoder().logits(hidden, rows));
+        logits.chunks_exact(self.model.config.vocabulary).map(<[f32]>::to_vec).collect()
     }
 }
 
@@ -77,17 +79,22 @@ impl Generator for BurnGenerator {
                 return Err(Error::BadInput(format!("slot {} is not free", slot.0)));
             }
         }
-        let packing = Packing::new(prompts.iter().map(|(_, ids)| *ids), &self.tables, &self.device);
+        let packing =
+            Packing::new(prompts.iter().map(|(_, ids)| *ids), &self.tables, &self.place.device);
         self.cache.reserve(packing.longest());
         let slots: Vec<usize> = prompts.iter().map(|(slot, _)| slot.0).collect();
         let mut attention = Prefill::new(&mut self.cache, &packing, &slots);
-        let config = &self.model.config;
-        let hidden = decoder::hidden_states(config, &self.weights, &packing, &mut attention);
+        let decoder = Decoder {
+            config: &self.model.config,
+            parameters: &self.weights,
+            kernels: self.place.kernels,
+        };
+        let hidden = decoder.hidden_states(&packing, &mut attention);
         for (slot, ids) in prompts {
             self.cache.set_length(slot.0, ids.len());
         }
-        let last = packing.ranges().iter().map(|range| range.end as i64 - 1).collect();
-        Ok(self.head(hidden, last))
+        let last: Vec<usize> = packing.ranges().iter().map(|range| range.end - 1).collect();
+        Ok(self.logits_of(hidden, &last))
     }
 
     fn decode(&mut self, tokens: &[(Slot, u32)]) -> Result<Vec<Vec<f32>>> {
@@ -106,15 +113,19 @@ impl Generator for BurnGenerator {
         }
         self.cache.reserve(positions.iter().copied().max().unwrap_or(0) + 1);
         let ids: Vec<u32> = tokens.iter().map(|(_, token)| *token).collect();
-        let packing = Packing::single(&ids, &positions, &self.tables, &self.device);
+        let packing = Packing::single(&ids, &positions, &self.tables, &self.place.device);
         let slots: Vec<usize> = tokens.iter().map(|(slot, _)| slot.0).collect();
         let mut attention = Decode::new(&mut self.cache, &slots);
-        let config = &self.model.config;
-        let hidden = decoder::hidden_states(config, &self.weights, &packing, &mut attention);
+        let decoder = Decoder {
+            config: &self.model.config,
+            parameters: &self.weights,
+            kernels: self.place.kernels,
+        };
+        let hidden = decoder.hidden_states(&packing, &mut attention);
         for (slot, position) in slots.iter().zip(positions) {
             self.cache.set_length(*slot, position + 1);
         }
-        Ok(self.head(hidden, (0..tokens.len() as i64).collect()))
+        Ok(self.logits_of(hidden, &(0..tokens.len()).collect::<Vec<usize>>()))
     }
 
     fn release(&mut self, slot: Slot) {
@@ -123,15 +134,14 @@ impl Generator for BurnGenerator {
 
     fn logits(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
         check_ids(ids, &self.model.info)?;
-        let packing = Packing::new([ids], &self.tables, &self.device);
-        let config = &self.model.config;
-        let mut attention = WithinBatch { packing: &packing, heads: config.heads() };
-        let hidden = decoder::hidden_states(config, &self.weights, &packing, &mut attention);
-        let mut logits = Vec::with_capacity(ids.len() * config.vocabulary);
+        let packing = Packing::new([ids], &self.tables, &self.place.device);
+        let (heads, kernels) = (self.model.config.heads(), self.place.kernels);
+        let mut attention = WithinBatch { packing: &packing, heads, kernels };
+        let hidden = self.decoder().hidden_states(&packing, &mut attention);
+        let mut logits = Vec::with_capacity(ids.len() * self.model.config.vocabulary);
         for start in (0..ids.len()).step_by(LOGIT_ROWS) {
-            let rows = LOGIT_ROWS.min(ids.len() - start);
-            let part = hidden.clone().narrow(0, start, rows);
-            logits.extend(device::numbers(decoder::head(config, &self.weights, part)));
+            let rows: Vec<usize> = (start..ids.len().min(start + LOGIT_ROWS)).collect();
+            logits.extend(device::numbers(self.decoder().logits(hidden.clone(), &rows)));
         }
         Ok(logits)
     }

@@ -8,6 +8,7 @@ mod packing;
 mod parameters;
 mod rotary;
 
+mod gemm;
 mod ops;
 
 mod files;

@@ -1,6 +1,7 @@
 //! Sequences of different lengths side by side in one matrix, without padding.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -9,8 +10,8 @@ use super::rotary::Rotary;
 /// Where each sequence stands in a packed batch.
 #[derive(Clone)]
 pub(crate) struct Packing {
-    ids: Vec<u32>,
-    ranges: Vec<Range<usize>>,
+    ids: Arc<[usize]>,
+    ranges: Arc<[Range<usize>]>,
     rotary: Rotary,
 }
 
@@ -26,12 +27,12 @@ impl Packing {
         let mut positions = Vec::new();
         for sequence in sequences {
             let start = ids.len();
-            ids.extend_from_slice(sequence);
+            ids.extend(sequence.iter().map(|id| *id as usize));
             positions.extend(0..sequence.len());
             ranges.push(start..ids.len());
         }
         let rotary = tables.at(&positions, device);
-        Self { ids, ranges, rotary }
+        Self { ids: ids.into(), ranges: ranges.into(), rotary }
     }
 
     /// One token per sequence, each at its own position.
@@ -42,17 +43,23 @@ impl Packing {
         device: &Device,
     ) -> Self {
         let ranges = (0..tokens.len()).map(|row| row..row + 1).collect();
-        Self { ids: tokens.to_vec(), ranges, rotary: tables.at(positions, device) }
-    }
-
-    /// Tokens of all sequences.
-    pub(crate) fn tokens(&self) -> usize {
-        self.ids.len()
+        let ids = tokens.iter().map(|id| *id as usize).collect();
+        Self { ids, ranges, rotary: tables.at(positions, device) }
     }
 
     /// The rows of each sequence.
     pub(crate) fn ranges(&self) -> &[Range<usize>] {
         &self.ranges
+    }
+
+    /// The rows of each sequence, to be kept.
+    pub(crate) fn shared_ranges(&self) -> Arc<[Range<usize>]> {
+        Arc::clone(&self.ranges)
+    }
+
+    /// The token ids, to be kept.
+    pub(crate) fn shared_ids(&self) -> Arc<[usize]> {
+        Arc::clone(&self.ids)
     }
 
     /// Cosines and sines for each row.
@@ -62,7 +69,7 @@ impl Packing {
 
     /// The token ids as burn takes them.
     pub(crate) fn ids_data(&self) -> TensorData {
-        let ids: Vec<i64> = self.ids.iter().map(|id| i64::from(*id)).collect();
+        let ids: Vec<i64> = self.ids.iter().map(|id| *id as i64).collect();
         TensorData::new(ids, [self.ids.len()])
     }
 
@@ -76,7 +83,7 @@ impl Packing {
     pub(crate) fn padded_rows(&self, device: &Device) -> Tensor<1, Int> {
         let longest = self.longest();
         let mut rows = Vec::with_capacity(self.ranges.len() * longest);
-        for range in &self.ranges {
+        for range in self.ranges.iter() {
             let row_at = |place: usize| if place < range.len() { range.start + place } else { 0 };
             rows.extend((0..longest).map(|place| row_at(place) as i64));
         }

@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::device::{self, Place};
 use super::generator::BurnGenerator;
+use super::ops::Kernels;
 use super::trainer::BurnTrainer;
 use super::weights::Model;
-use crate::engine::{Adam, Generator, IGNORE, Sequence, Slot, Trainer, Weights};
+use crate::engine::{Adam, Device, Generator, IGNORE, Sequence, Slot, Trainer, Weights};
 
 pub(crate) const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
 
@@ -20,13 +22,13 @@ pub(crate) fn config(heads: usize, kv_heads: usize, tied: bool) -> Value {
     })
 }
 
-pub(crate) fn device() -> burn::tensor::Device {
-    burn::tensor::Device::flex()
+pub(crate) fn place() -> Place {
+    device::open(Device::Cpu).unwrap()
 }
 
 fn trainer(seed: u64) -> BurnTrainer {
     let config = config(4, 2, true);
-    BurnTrainer::open(device(), Weights::Random { config: &config, seed }, ADAM).unwrap()
+    BurnTrainer::open(place(), Weights::Random { config: &config, seed }, ADAM).unwrap()
 }
 
 /// Sequences of these lengths, the first third of each not trained on.
@@ -72,7 +74,7 @@ fn packed_sequences_do_not_see_each_other() {
 #[test]
 fn the_cache_gives_the_logits_of_the_whole_sequence() {
     let model = Model::random(&config(4, 2, true), 5).unwrap();
-    let mut generator = BurnGenerator::new(device(), model);
+    let mut generator = BurnGenerator::new(place(), model);
     let ids: Vec<u32> = (0..300).map(|at| (at * 11 % 61) as u32).collect();
     let whole = generator.logits(&ids).unwrap();
     let row = |at: usize| &whole[at * 61..(at + 1) * 61];
@@ -93,7 +95,7 @@ fn a_sequence_has_the_same_logits_alone_and_in_a_batch() {
     let ids: Vec<u32> = (0..40).map(|at| (at * 5 % 61) as u32).collect();
     let run = |others: usize| {
         let model = Model::random(&config(4, 2, true), 5).unwrap();
-        let mut generator = BurnGenerator::new(device(), model);
+        let mut generator = BurnGenerator::new(place(), model);
         let mut prompts = vec![(Slot(0), &ids[..9])];
         prompts.extend((1..=others).map(|slot| (Slot(slot), &ids[..3 + slot])));
         let mut rows = vec![generator.prefill(&prompts).unwrap().swap_remove(0)];
@@ -128,8 +130,47 @@ fn a_resumed_run_is_bit_for_bit_the_same() {
     train(&mut first, 0..3);
     first.save_model(dir.path()).unwrap();
     first.save_state(dir.path()).unwrap();
-    let mut second = BurnTrainer::open(device(), Weights::Folder(dir.path()), ADAM).unwrap();
+    let mut second = BurnTrainer::open(place(), Weights::Folder(dir.path()), ADAM).unwrap();
     second.load_state(dir.path()).unwrap();
     train(&mut second, 3..6);
     assert_eq!(straight.weights(), second.weights());
+}
+
+#[test]
+fn fused_and_plain_operations_agree() {
+    for (heads, kv_heads, tied) in [(4, 2, true), (14, 2, false), (3, 3, true)] {
+        let config = config(heads, kv_heads, tied);
+        let open = |kernels| {
+            let place = Place { kernels, ..place() };
+            BurnTrainer::open(place, Weights::Random { config: &config, seed: 9 }, ADAM).unwrap()
+        };
+        let (mut plain, mut fused) = (open(Kernels::Plain), open(Kernels::Fused));
+        for step in 0..3 {
+            let batch = sequences(&[70 + step, 1, 129, 13]);
+            let left = plain.accumulate(&batch, 100.0).unwrap();
+            let right = fused.accumulate(&batch, 100.0).unwrap();
+            assert!((left / right - 1.0).abs() < 2e-6, "{left} {right}");
+            check_same_gradients(&fused, &plain, 2e-5);
+            let left = plain.apply(1e-3, 0.5).unwrap();
+            let right = fused.apply(1e-3, 0.5).unwrap();
+            assert!((left / right - 1.0).abs() < 1e-5, "{left} {right}");
+        }
+    }
+}
+
+#[test]
+fn plain_operations_generate_too() {
+    let logits = |kernels| {
+        let place = Place { kernels, ..place() };
+        let model = Model::random(&config(4, 2, true), 5).unwrap();
+        let mut generator = BurnGenerator::new(place, model);
+        let ids: Vec<u32> = (0..40).collect();
+        let mut rows = generator.prefill(&[(Slot(1), &ids[..30]), (Slot(0), &ids[..3])]).unwrap();
+        for step in 0..4 {
+            let tokens = [(Slot(0), ids[3 + step]), (Slot(1), ids[30 + step])];
+            rows.extend(generator.decode(&tokens).unwrap());
+        }
+        rows.concat()
+    };
+    check_close("logits", &logits(Kernels::Plain), &logits(Kernels::Fused), 1e-5);
 }

@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
-use burn::tensor::{Device as BurnDevice, Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use safetensors::SafeTensors;
 
-use super::adamw::{self, Step, Trained};
-use super::decoder::{self, WithinBatch};
+use super::adamw::{Step, Trained};
+use super::decoder::{Decoder, WithinBatch};
+use super::device::{self, Place};
 use super::packing::Packing;
 use super::parameters::{Parameter, file_tensors, parameters};
 use super::rotary::Tables;
 use super::weights::Model;
-use super::{device, files, ops, weights};
+use super::{files, weights};
 use crate::engine::{Adam, Error, IGNORE, ModelInfo, Result, Sequence, Trainer, Weights};
 
 /// The optimizer's state in a checkpoint.
@@ -29,12 +30,12 @@ pub(crate) struct BurnTrainer {
     steps: u64,
     adam: Adam,
     tables: Tables,
-    device: BurnDevice,
+    place: Place,
 }
 
 impl BurnTrainer {
     /// Loads or draws the weights onto a device.
-    pub(crate) fn open(device: BurnDevice, source: Weights<'_>, adam: Adam) -> Result<Self> {
+    pub(crate) fn open(place: Place, source: Weights<'_>, adam: Adam) -> Result<Self> {
         let mut model = match source {
             Weights::Folder(dir) => Model::load(dir)?,
             Weights::Random { config, seed } => Model::random(config, seed)?,
@@ -42,10 +43,11 @@ impl BurnTrainer {
         let shapes = parameters(&model.config);
         let values = std::mem::take(&mut model.values);
         let weights = (values.into_iter().zip(&shapes))
-            .map(|(values, parameter)| device::matrix(values, parameter.shape, &device))
+            .map(|(values, parameter)| device::matrix(values, parameter.shape, &place.device))
             .collect();
-        let zeros =
-            || shapes.iter().map(|parameter| Tensor::zeros(parameter.shape, &device)).collect();
+        let zeros = || {
+            shapes.iter().map(|parameter| Tensor::zeros(parameter.shape, &place.device)).collect()
+        };
         Ok(Self {
             tables: Tables::new(model.config.head_size, model.config.rope_theta),
             weights,
@@ -54,8 +56,8 @@ impl BurnTrainer {
             gradients: None,
             steps: 0,
             adam,
-            device: device.clone(),
             shapes: shapes.clone(),
+            place: place.clone(),
             model,
         })
     }
@@ -75,19 +77,15 @@ impl BurnTrainer {
         divisor: f64,
     ) -> Result<(f64, Vec<Tensor<2>>)> {
         let sequences = micro_batch.iter().map(|sequence| sequence.input_ids.as_slice());
-        let packing = Packing::new(sequences, &self.tables, &self.device);
+        let packing = Packing::new(sequences, &self.tables, &self.place.device);
         let (rows, targets) = trained_rows(micro_batch, &packing);
-        let count = rows.len();
-        let index = |values: Vec<i64>| {
-            Tensor::<1, Int>::from_data(TensorData::new(values, [count]), &self.device)
-        };
         let taped: Vec<Tensor<2>> =
             self.weights.iter().map(|weight| weight.clone().autodiff().require_grad()).collect();
-        let config = &self.model.config;
-        let mut attention = WithinBatch { packing: &packing, heads: config.heads() };
-        let hidden = decoder::hidden_states(config, &taped, &packing, &mut attention);
-        let logits = decoder::head(config, &taped, hidden.select(0, index(rows)));
-        let loss = ops::cross_entropy(logits, index(targets));
+        let (config, kernels) = (&self.model.config, self.place.kernels);
+        let decoder = Decoder { config, parameters: &taped, kernels };
+        let mut attention = WithinBatch { packing: &packing, heads: config.heads(), kernels };
+        let hidden = decoder.hidden_states(&packing, &mut attention);
+        let loss = kernels.cross_entropy(decoder.logits(hidden, &rows), &targets);
         let sum = f64::from(loss.clone().inner().into_scalar::<f32>());
         if !sum.is_finite() {
             return Err(Error::NotFinite { what: "loss" });
@@ -142,11 +140,11 @@ pub(crate) fn check_ids(ids: &[u32], info: &ModelInfo) -> Result<()> {
 }
 
 /// Packed rows that have a loss, and what each must predict.
-fn trained_rows(micro_batch: &[Sequence], packing: &Packing) -> (Vec<i64>, Vec<i64>) {
+fn trained_rows(micro_batch: &[Sequence], packing: &Packing) -> (Vec<usize>, Vec<usize>) {
     let pairs = micro_batch.iter().zip(packing.ranges()).flat_map(|(sequence, range)| {
         let next = sequence.labels.iter().skip(1).enumerate();
         let trained = next.filter(|(_, label)| **label != IGNORE);
-        trained.map(move |(place, label)| ((range.start + place) as i64, *label))
+        trained.map(move |(place, label)| (range.start + place, *label as usize))
     });
     pairs.unzip()
 }
@@ -177,11 +175,9 @@ impl Trainer for BurnTrainer {
         let Some(gradients) = self.gradients.take() else {
             return Err(Error::BadInput("there are no gradients to apply".to_owned()));
         };
-        let squares = gradients.iter().map(|gradient| {
-            let gradient = gradient.clone();
-            f64::from((gradient.clone() * gradient).sum().into_scalar::<f32>())
-        });
-        let norm = squares.sum::<f64>().sqrt();
+        let kernels = self.place.kernels;
+        let squares: f64 = gradients.iter().map(|gradient| kernels.square_sum(gradient)).sum();
+        let norm = squares.sqrt();
         if !norm.is_finite() {
             return Err(Error::NotFinite { what: "gradient norm" });
         }
@@ -189,7 +185,7 @@ impl Trainer for BurnTrainer {
         let scale = if max_norm > 0.0 { (max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
         let step = Step { adam: self.adam, learning_rate, scale, number: self.steps };
         for (index, gradient) in gradients.into_iter().enumerate() {
-            let empty = || Tensor::empty([1, 1], &self.device);
+            let empty = || Tensor::empty([1, 1], &self.place.device);
             let take =
                 |tensors: &mut Vec<Tensor<2>>| std::mem::replace(&mut tensors[index], empty());
             let old = Trained {
@@ -197,7 +193,7 @@ impl Trainer for BurnTrainer {
                 first: take(&mut self.first),
                 second: take(&mut self.second),
             };
-            let new = adamw::update(old, gradient, self.shapes[index].decays, &step);
+            let new = kernels.adamw(old, gradient, self.shapes[index].decays, &step);
             self.weights[index] = new.weight;
             self.first[index] = new.first;
             self.second[index] = new.second;
@@ -263,7 +259,7 @@ impl Trainer for BurnTrainer {
             }
             let pairs = values.into_iter().zip(&self.shapes);
             Ok(pairs
-                .map(|(v, parameter)| device::matrix(v, parameter.shape, &self.device))
+                .map(|(v, parameter)| device::matrix(v, parameter.shape, &self.place.device))
                 .collect())
         };
         let (first, second) = (read("first")?, read("second")?);
@@ -280,6 +276,6 @@ impl Trainer for BurnTrainer {
     }
 
     fn peak_memory_bytes(&self) -> u64 {
-        device::peak_memory_bytes(&self.device)
+        device::peak_memory_bytes(&self.place.device)
     }
 }

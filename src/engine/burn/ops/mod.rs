@@ -1,10 +1,170 @@
 //! The operations of a decoder.
 //!
-//! Each is written once in plain burn operations ([`plain`]), which run and differentiate on every
-//! device.
+//! Each is written twice: in plain burn operations ([`plain`]), which run and differentiate on
+//! every device, and as one pass over memory with a backward by hand ([`fused`]) for the
+//! processor. Tests hold the two together.
 
+pub(crate) mod fused;
+mod kernels;
 pub(crate) mod plain;
 
-pub(crate) use plain::{
-    attention, bias_and_rotate, cross_entropy, embedding, linear, rms_norm, swiglu,
-};
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::adamw::{Step, Trained};
+use super::decoder::Heads;
+use super::packing::Packing;
+use super::rotary::Rotary;
+
+/// Which of the two is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kernels {
+    /// Plain burn, on any device.
+    Plain,
+    /// Our own, on the processor only.
+    Fused,
+}
+
+impl Kernels {
+    /// Rows of the table.
+    pub(crate) fn embedding(self, table: Tensor<2>, packing: &Packing) -> Tensor<2> {
+        match self {
+            Self::Plain => {
+                let ids = packing.ids_data();
+                let ids = Tensor::<1, Int>::from_data(ids, &table.device().inner());
+                plain::embedding(table, ids)
+            }
+            Self::Fused => fused::embedding(table, packing.shared_ids()),
+        }
+    }
+
+    /// Some rows of a matrix, each at most once.
+    pub(crate) fn rows(self, x: Tensor<2>, rows: &[usize]) -> Tensor<2> {
+        match self {
+            Self::Plain => {
+                let rows: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+                let data = TensorData::new(rows.clone(), [rows.len()]);
+                let rows = Tensor::<1, Int>::from_data(data, &x.device().inner());
+                x.select(0, rows)
+            }
+            Self::Fused => fused::embedding(x, rows.into()),
+        }
+    }
+
+    /// `x · weightᵀ`; the weight is `[outputs, inputs]` as in files.
+    pub(crate) fn linear(self, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Plain => plain::linear(x, weight),
+            Self::Fused => fused::linear(x, weight),
+        }
+    }
+
+    /// Each row divided by its root mean square, times the weight `[1, columns]`.
+    pub(crate) fn rms_norm(self, x: Tensor<2>, weight: Tensor<2>, epsilon: f64) -> Tensor<2> {
+        match self {
+            Self::Plain => plain::rms_norm(x, weight, epsilon),
+            Self::Fused => fused::rms_norm(x, weight, epsilon),
+        }
+    }
+
+    /// Adds the bias and rotates queries and keys by their position.
+    pub(crate) fn bias_and_rotate(
+        self,
+        qkv: Tensor<2>,
+        bias: Tensor<2>,
+        rotary: &Rotary,
+        heads: Heads,
+    ) -> Tensor<2> {
+        match self {
+            Self::Plain => plain::bias_and_rotate(qkv, bias, rotary, heads),
+            Self::Fused => fused::bias_and_rotate(qkv, bias, rotary, heads),
+        }
+    }
+
+    /// Causal attention of each sequence of the packing by itself.
+    pub(crate) fn attention(self, qkv: Tensor<2>, packing: &Packing, heads: Heads) -> Tensor<2> {
+        match self {
+            Self::Plain => plain::attention(qkv, packing, heads),
+            Self::Fused => fused::attention(qkv, packing.shared_ranges(), heads),
+        }
+    }
+
+    /// `silu(gate) * up` of `[gate | up]`.
+    pub(crate) fn swiglu(self, gate_up: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Plain => plain::swiglu(gate_up),
+            Self::Fused => fused::swiglu(gate_up),
+        }
+    }
+
+    /// The sum over rows of `-log softmax(logits)[target]`.
+    pub(crate) fn cross_entropy(self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1> {
+        match self {
+            Self::Plain => {
+                let ids: Vec<i64> = targets.iter().map(|target| *target as i64).collect();
+                let data = TensorData::new(ids, [targets.len()]);
+                let targets = Tensor::<1, Int>::from_data(data, &logits.device().inner());
+                plain::cross_entropy(logits, targets)
+            }
+            Self::Fused => fused::cross_entropy(logits, targets.into()),
+        }
+    }
+
+    /// The sum of squares.
+    pub(crate) fn square_sum(self, x: &Tensor<2>) -> f64 {
+        match self {
+            Self::Plain => plain::square_sum(x.clone()),
+            Self::Fused => fused::square_sum(x.clone()),
+        }
+    }
+
+    /// One step of AdamW.
+    pub(crate) fn adamw(
+        self,
+        old: Trained,
+        gradient: Tensor<2>,
+        decays: bool,
+        step: &Step,
+    ) -> Trained {
+        match self {
+            Self::Plain => plain::adamw(old, gradient, decays, step),
+            Self::Fused => fused::adamw(old, gradient, decays, step),
+        }
+    }
+
+    /// Overwrites rows of a cache with columns of new rows, from `column` on.
+    pub(crate) fn write_rows(
+        self,
+        cache: &mut Tensor<2>,
+        rows: &[usize],
+        new: &Tensor<2>,
+        column: usize,
+    ) {
+        match self {
+            Self::Plain => plain::write_rows(cache, rows, new, column),
+            Self::Fused => fused::write_rows(cache, rows, new, column),
+        }
+    }
+
+    /// One query per sequence against what a cache remembers of it.
+    pub(crate) fn attend_past(
+        self,
+        qkv: Tensor<2>,
+        cache: (&Tensor<2>, &Tensor<2>),
+        past: &Past,
+        heads: Heads,
+    ) -> Tensor<2> {
+        match self {
+            Self::Plain => plain::attend_past(qkv, cache, past, heads),
+            Self::Fused => fused::attend_past(qkv, cache, past, heads),
+        }
+    }
+}
+
+/// Which rows of a cache each sequence of a batch sees.
+#[derive(Debug, Clone)]
+pub(crate) struct Past {
+    /// The first row of each sequence.
+    pub(crate) starts: Vec<usize>,
+    /// How many rows from there.
+    pub(crate) lengths: Vec<usize>,
+}

@@ -1,7 +1,10 @@
 //! The operations in plain burn: the reference for our own kernels, and what GPUs run.
 
-use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
+use burn::tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
+use super::Past;
+use crate::engine::Adam;
+use crate::engine::burn::adamw::{Step, Trained};
 use crate::engine::burn::decoder::Heads;
 use crate::engine::burn::packing::Packing;
 use crate::engine::burn::rotary::Rotary;
@@ -90,27 +93,59 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tenso
     picked.sum().neg()
 }
 
-/// One query per sequence against keys and values `[sequences * longest, width]`, of which only
-/// the first `lengths` of each sequence count.
+/// One query per sequence against what a cache remembers of it.
 pub(crate) fn attend_past(
-    query: Tensor<2>,
-    key: Tensor<2>,
-    value: Tensor<2>,
-    lengths: &[usize],
+    qkv: Tensor<2>,
+    cache: (&Tensor<2>, &Tensor<2>),
+    past: &Past,
     heads: Heads,
 ) -> Tensor<2> {
-    let device = query.device();
-    let sequences = lengths.len();
-    let longest = key.dims()[0] / sequences;
+    let device = qkv.device();
+    let sequences = past.lengths.len();
+    let longest = past.lengths.iter().copied().max().unwrap_or(0);
     let shared = heads.query / heads.kv;
+    let query = qkv.narrow(1, 0, heads.query_width());
     let query = query.reshape([sequences, heads.kv, shared, heads.size]);
-    let split =
-        |kv: Tensor<2>| kv.reshape([sequences, longest, heads.kv, heads.size]).swap_dims(1, 2);
-    let hidden: Vec<bool> =
-        lengths.iter().flat_map(|length| (0..longest).map(move |at| at >= *length)).collect();
+    let rows = past.starts.iter().flat_map(|start| *start..start + longest);
+    let seen = integers(rows, &device);
+    let split = |kv: &Tensor<2>| {
+        let kv = kv.clone().select(0, seen.clone());
+        kv.reshape([sequences, longest, heads.kv, heads.size]).swap_dims(1, 2)
+    };
+    let beyond = |length: &usize| (0..longest).map(|at| at >= *length).collect::<Vec<bool>>();
+    let hidden: Vec<bool> = past.lengths.iter().flat_map(beyond).collect();
     let hidden = TensorData::new(hidden, [sequences, 1, 1, longest]);
     let hidden = Tensor::<4, Bool>::from_data(hidden, &device);
-    let scores = query.matmul(split(key).transpose()) * (1.0 / (heads.size as f64).sqrt());
+    let scores = query.matmul(split(cache.0).transpose()) * (1.0 / (heads.size as f64).sqrt());
     let scores = scores.mask_fill(hidden, f32::NEG_INFINITY);
-    activation::softmax(scores, 3).matmul(split(value)).reshape([sequences, heads.query_width()])
+    activation::softmax(scores, 3).matmul(split(cache.1)).reshape([sequences, heads.query_width()])
+}
+
+/// Overwrites rows of a cache with columns of new rows, from `column` on.
+pub(crate) fn write_rows(cache: &mut Tensor<2>, rows: &[usize], new: &Tensor<2>, column: usize) {
+    let new = new.clone().narrow(1, column, cache.dims()[1]);
+    let rows = integers(rows.iter().copied(), &new.device());
+    cache.inplace(|cache| cache.select_assign(0, rows, new, IndexingUpdateOp::Assign));
+}
+
+fn integers(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i64> = values.map(|value| value as i64).collect();
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+/// The sum of squares.
+pub(crate) fn square_sum(x: Tensor<2>) -> f64 {
+    f64::from((x.clone() * x).sum().into_scalar::<f32>())
+}
+
+/// One step of AdamW.
+pub(crate) fn adamw(old: Trained, gradient: Tensor<2>, decays: bool, step: &Step) -> Trained {
+    let Adam { beta1, beta2, epsilon, .. } = step.adam;
+    let gradient = gradient * step.scale;
+    let first = old.first * beta1 + gradient.clone() * (1.0 - beta1);
+    let second = old.second * beta2 + gradient.clone() * gradient * (1.0 - beta2);
+    let root = second.clone().sqrt() / step.second_correction().sqrt() + epsilon;
+    let kept = old.weight * step.kept(decays);
+    Trained { weight: kept - first.clone() / root * step.size(), first, second }
 }

@@ -1,0 +1,158 @@
+//! The operations as burn's processor backend takes them: kernels of our own with a backward by
+//! hand, on the tape like any operation of burn.
+
+mod backward;
+mod host;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::{Tensor, TensorData};
+
+pub(crate) use self::host::{adamw, attend_past, square_sum, write_rows};
+
+use self::backward::FusedBack;
+use super::kernels::rotate::Angles;
+use super::kernels::{attention as attention_kernel, gated, norm, rotate};
+use crate::engine::burn::decoder::Heads;
+use crate::engine::burn::gemm::{Target, View, product};
+use crate::engine::burn::rotary::Rotary;
+
+/// The operations that stand on the tape. Everything is f32.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait Fused: Backend {
+    fn own_rows(x: FloatTensor<Self>, rows: Arc<[usize]>) -> FloatTensor<Self>;
+
+    fn own_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn own_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32)
+    -> FloatTensor<Self>;
+
+    fn own_turn(
+        qkv: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        heads: Heads,
+    ) -> FloatTensor<Self>;
+
+    fn own_attention(
+        qkv: FloatTensor<Self>,
+        ranges: Arc<[Range<usize>]>,
+        heads: Heads,
+    ) -> FloatTensor<Self>;
+
+    fn own_gated(gate_up: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn own_loss(logits: FloatTensor<Self>, targets: Arc<[usize]>) -> FloatTensor<Self>;
+}
+
+/// Rows of a table; a row may be asked for again and again.
+pub(crate) fn embedding(table: Tensor<2>, rows: Arc<[usize]>) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as Fused>::own_rows(table.into_dispatch(), rows))
+}
+
+pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    let out = <Dispatch as Fused>::own_linear(x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(out)
+}
+
+pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f64) -> Tensor<2> {
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as Fused>::own_norm(x, weight, epsilon as f32))
+}
+
+pub(crate) fn bias_and_rotate(
+    qkv: Tensor<2>,
+    bias: Tensor<2>,
+    rotary: &Rotary,
+    heads: Heads,
+) -> Tensor<2> {
+    let (cos, sin) = (rotary.cos.clone().into_dispatch(), rotary.sin.clone().into_dispatch());
+    let (qkv, bias) = (qkv.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as Fused>::own_turn(qkv, bias, cos, sin, heads))
+}
+
+pub(crate) fn attention(qkv: Tensor<2>, ranges: Arc<[Range<usize>]>, heads: Heads) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as Fused>::own_attention(qkv.into_dispatch(), ranges, heads))
+}
+
+pub(crate) fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as Fused>::own_gated(gate_up.into_dispatch()))
+}
+
+pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Arc<[usize]>) -> Tensor<1> {
+    Tensor::from_dispatch(<Dispatch as Fused>::own_loss(logits.into_dispatch(), targets))
+}
+
+type Host = FloatTensor<Flex>;
+
+fn host<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Host {
+    Host::from_data(TensorData::new(values, shape))
+}
+
+fn dims(x: &Host) -> [usize; 2] {
+    let shape = x.layout().shape();
+    [shape[0], shape[1]]
+}
+
+/// The values of a tensor that nobody else holds, without a copy.
+fn into_values(x: Host) -> Vec<f32> {
+    x.into_data().try_into_vec().expect("every tensor of the engine is f32")
+}
+
+impl Fused for Flex {
+    fn own_rows(x: Host, rows: Arc<[usize]>) -> Host {
+        let (x, [_, width]) = (x.to_contiguous(), dims(&x));
+        let values: &[f32] = x.storage();
+        let mut out = Vec::with_capacity(rows.len() * width);
+        for row in rows.iter() {
+            out.extend_from_slice(&values[row * width..(row + 1) * width]);
+        }
+        host(out, [rows.len(), width])
+    }
+
+    fn own_linear(x: Host, weight: Host) -> Host {
+        let ([rows, depth], [columns, _]) = (dims(&x), dims(&weight));
+        let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+        let mut values = vec![0.0; rows * columns];
+        let target = Target::set(&mut values, columns);
+        let weight = View::whole(weight.storage(), depth).transposed();
+        product(target, View::whole(x.storage(), depth), weight, 1.0);
+        host(values, [rows, columns])
+    }
+
+    /// `left · right`, or with the left one turned.
+
+    fn own_norm(x: Host, weight: Host, epsilon: f32) -> Host {
+        let (x, weight, shape) = (x.to_contiguous(), weight.to_contiguous(), dims(&x));
+        host(norm::forward(x.storage(), weight.storage(), epsilon), shape)
+    }
+
+    fn own_turn(qkv: Host, bias: Host, cos: Host, sin: Host, heads: Heads) -> Host {
+        let shape = dims(&qkv);
+        let mut values = into_values(qkv);
+        let angles = Angles { cos: cos.storage(), sin: sin.storage() };
+        rotate::forward(&mut values, bias.to_contiguous().storage(), angles, heads);
+        host(values, shape)
+    }
+
+    fn own_attention(qkv: Host, ranges: Arc<[Range<usize>]>, heads: Heads) -> Host {
+        let (qkv, [tokens, _]) = (qkv.to_contiguous(), dims(&qkv));
+        host(
+            attention_kernel::forward(qkv.storage(), &ranges, heads),
+            [tokens, heads.query_width()],
+        )
+    }
+
+    fn own_gated(gate_up: Host) -> Host {
+        let (gate_up, [rows, width]) = (gate_up.to_contiguous(), dims(&gate_up));
+        host(gated::forward(gate_up.storage(), width / 2), [rows, width / 2])
+    }
+
+    fn own_loss(logits: Host, targets: Arc<[usize]>) -> Host {
+        Self::loss_and_normalisers(logits, &targets).0
+    }
+}
