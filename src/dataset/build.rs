@@ -12,7 +12,9 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::base::{self, Base};
 use super::card::Card;
+use super::conversation;
 use super::mix::{self, Rejection};
 use super::tables::{TablesWriter, Verifiers, endpoint};
 use crate::formats::Format;
@@ -39,6 +41,11 @@ pub struct Config {
     /// Whether the verified arm keeps traces of domains that no verifier can check. OpenThoughts:
     /// yes, for science.
     pub keep_unchecked: bool,
+    /// A model that begins from nothing, made of these traces' texts: its name under `models/` of the
+    /// data folder. Empty: a model is brought.
+    pub base_model: String,
+    /// The shape of that model.
+    pub base: Base,
 }
 
 impl Default for Config {
@@ -49,6 +56,8 @@ impl Default for Config {
             source: String::new(),
             teacher: String::new(),
             keep_unchecked: true,
+            base_model: String::new(),
+            base: Base::default(),
         }
     }
 }
@@ -101,9 +110,28 @@ pub fn run(cx: &stage::Context, config: &Config) -> anyhow::Result<Summary> {
         summary.datasets.push(build(cx, config, *arm, picked, &verifiers)?);
     }
     let arms = config.arms.len() as u64;
+    if !config.base_model.is_empty() {
+        check_name(&config.base_model)?;
+        cx.progress.set(arms, arms, "making the tokenizer");
+        make_base(cx, config)?;
+    }
     cx.progress.set(arms, arms, "datasets are there");
     summary.seconds = begin.elapsed().as_secs_f64();
     Ok(summary)
+}
+
+/// Makes the model to begin with from everything that was asked and answered, admitted or not: both
+/// arms begin with the same one.
+fn make_base(cx: &stage::Context, config: &Config) -> anyhow::Result<()> {
+    let mut texts = Vec::new();
+    cx.store.each_example(&filter(config), |example| {
+        cx.stop_requested()?;
+        texts.push(conversation::asked(&example.question));
+        texts.push(conversation::answered(&example.trace.reasoning, &example.trace.solution));
+        anyhow::Ok(())
+    })?;
+    base::make(&cx.store.dir().join("models").join(&config.base_model), &config.base, &texts)?;
+    Ok(())
 }
 
 fn check_name(name: &str) -> anyhow::Result<()> {
