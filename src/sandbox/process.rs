@@ -138,8 +138,8 @@ fn confine(confinement: &Confinement) -> rustix::io::Result<()> {
         set_thread_res_uid(user, user, user)?;
     }
     set_no_new_privs(true)?;
-    // After the change of user, which clears it.
-    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // After the change of user, which clears it. The harness takes its children with it.
+    set_parent_process_death_signal(Some(Signal::TERM))?;
     set_child_subreaper(Some(rustix::process::getpid()))
 }
 
