@@ -4,4 +4,5 @@ mod api;
 mod architecture;
 mod cli;
 mod env;
+mod grade;
 mod resume;
