@@ -12,33 +12,25 @@ const BOX_BYTES_MAX: usize = 4096;
 /// The content of the last `\boxed{…}` (or `\fbox{…}`) whose braces balance, trimmed. An empty or
 /// unclosed box is no answer.
 pub fn last_boxed(text: &str) -> Option<&str> {
-    let mut end = text.len();
-    for _ in 0..BOXES_MAX {
-        let (at, open) = last_box_before(text, end)?;
-        if let Some(close) = matching_brace(text, open) {
-            let content = text[open + 1..close].trim();
-            if !content.is_empty() {
-                return Some(content);
-            }
-        }
-        end = at;
-    }
-    None
+    let opens = text.rmatch_indices("box").filter_map(|(at, _)| opening(text, at));
+    opens.take(BOXES_MAX).find_map(|open| {
+        let content = text[open + 1..matching_brace(text, open)?].trim();
+        (!content.is_empty()).then_some(content)
+    })
 }
 
-/// Where the last box before `end` begins, and where its brace opens.
-fn last_box_before(text: &str, end: usize) -> Option<(usize, usize)> {
-    let mut end = end;
-    loop {
-        let at = [r"\boxed", r"\fbox"].iter().filter_map(|name| text[..end].rfind(name)).max()?;
-        let name = if text[at..].starts_with(r"\boxed") { r"\boxed" } else { r"\fbox" };
-        let after = &text[at + name.len()..];
-        let skipped = after.len() - after.trim_start().len();
-        if after.trim_start().starts_with('{') {
-            return Some((at, at + name.len() + skipped));
-        }
-        end = at;
-    }
+/// Where the brace opens, if `\boxed` or `\fbox` stands around the `box` at `at`.
+fn opening(text: &str, at: usize) -> Option<usize> {
+    let (before, after) = text.split_at(at);
+    let rest = if before.ends_with(r"\f") {
+        after.strip_prefix("box")?
+    } else if before.ends_with('\\') {
+        after.strip_prefix("boxed")?
+    } else {
+        return None;
+    };
+    let rest = rest.trim_start();
+    rest.starts_with('{').then(|| text.len() - rest.len())
 }
 
 /// The brace that closes the one at `open`; escaped braces do not count.
