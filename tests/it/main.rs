@@ -5,4 +5,6 @@ mod architecture;
 mod cli;
 mod env;
 mod grade;
+#[cfg(feature = "cpu")]
+mod golden;
 mod resume;
