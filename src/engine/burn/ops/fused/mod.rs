@@ -87,6 +87,11 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Arc<[usize]>) -> Tensor<
     Tensor::from_dispatch(<Dispatch as Fused>::own_loss(logits.into_dispatch(), targets))
 }
 
+/// Products with fewer rows or numbers than this are computed with rows of zeros: the gemm crate adds
+/// up in another order below, and a sequence must have the same logits alone as in a batch.
+const PRODUCT_ROWS_MIN: usize = 8;
+const PRODUCT_NUMBERS_MIN: usize = 257;
+
 type Host = FloatTensor<Flex>;
 
 fn host<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Host {
@@ -117,14 +122,23 @@ impl Fused for Flex {
     fn own_linear(x: Host, weight: Host) -> Host {
         let ([rows, depth], [columns, _]) = (dims(&x), dims(&weight));
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
-        let mut values = vec![0.0; rows * columns];
+        let padded = rows.max(PRODUCT_ROWS_MIN).max(PRODUCT_NUMBERS_MIN.div_ceil(columns));
+        let mut copy = Vec::new();
+        let x: &[f32] = match rows < padded {
+            true => {
+                copy.extend_from_slice(x.storage());
+                copy.resize(padded * depth, 0.0);
+                &copy
+            }
+            false => x.storage(),
+        };
+        let mut values = vec![0.0; padded * columns];
         let target = Target::set(&mut values, columns);
         let weight = View::whole(weight.storage(), depth).transposed();
-        product(target, View::whole(x.storage(), depth), weight, 1.0);
+        product(target, View::whole(x, depth), weight, 1.0);
+        values.truncate(rows * columns);
         host(values, [rows, columns])
     }
-
-    /// `left · right`, or with the left one turned.
 
     fn own_norm(x: Host, weight: Host, epsilon: f32) -> Host {
         let (x, weight, shape) = (x.to_contiguous(), weight.to_contiguous(), dims(&x));
