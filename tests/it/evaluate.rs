@@ -20,8 +20,7 @@ fn an_evaluation_keeps_every_sample_and_resumes() {
         let mut args = vec!["--json", "evaluate", "--model", model, "--benchmark", problems];
         args.extend(["--samples", samples, "--max-tokens", "20", "--out", out.to_str().unwrap()]);
         let printed = env.run(&args).json();
-        let written: Value =
-            serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+        let written: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
         assert_eq!(printed, written);
         written
     };

@@ -1,10 +1,14 @@
 //! Tests from outside: the house's invariants, and the real binary.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod api;
 mod architecture;
 mod cli;
 mod env;
+mod evaluate;
 mod grade;
 #[cfg(feature = "cpu")]
 mod golden;
+mod openai;
 mod resume;

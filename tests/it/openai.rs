@@ -21,7 +21,8 @@ pub(crate) fn tiny_model(dir: &Path) -> Option<PathBuf> {
         return None;
     }
     let model = dir.join("tiny");
-    let texts: Vec<String> = (0..80).map(|n| format!("What is {n} + {n}? It is {}.", 2 * n)).collect();
+    let texts: Vec<String> =
+        (0..80).map(|n| format!("What is {n} + {n}? It is {}.", 2 * n)).collect();
     let base = Base {
         vocabulary: 320,
         hidden_size: 16,
