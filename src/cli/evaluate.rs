@@ -40,34 +40,34 @@ pub struct Args {
 }
 
 pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
-    let config = config(&args);
+    let out = args.out.clone();
+    let config = config(args);
     let summary = foreground::run(global, Kind::Evaluate, &config)?;
     let summary: Summary =
         serde_json::from_value(summary).context("could not read the job's summary")?;
     let store = Store::open(&global.data_dir())?;
     let reports = evaluate::report(&store, &summary, config.protocol())?;
-    if let Some(out) = &args.out {
-        write(out, &reports)?;
+    if let Some(out) = out {
+        write(&out, &reports)?;
     }
     show(global, &summary, &reports)
 }
 
-fn config(args: &Args) -> Config {
+fn config(args: Args) -> Config {
     // The job runs elsewhere: what is a path here must be one there.
-    let anchored = |text: &String| match std::path::absolute(text) {
+    let anchored = |text: String| match std::path::absolute(&text) {
         Ok(path) if path.exists() => path.display().to_string(),
-        Ok(_) | Err(_) => text.clone(),
+        Ok(_) | Err(_) => text,
     };
     let default = Config::default();
-    let endpoint = args.endpoint.clone().unwrap_or_default();
-    let models = args.model.iter();
+    let endpoint = args.endpoint.unwrap_or_default();
     Config {
-        device: args.device.clone(),
-        benchmark: anchored(&args.benchmark),
+        device: args.device,
+        benchmark: anchored(args.benchmark),
         models: if endpoint.is_empty() {
-            models.map(anchored).collect()
+            args.model.into_iter().map(anchored).collect()
         } else {
-            models.cloned().collect()
+            args.model
         },
         endpoint,
         samples: args.samples.unwrap_or(default.samples),

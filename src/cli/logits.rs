@@ -32,17 +32,17 @@ pub struct Args {
 
 #[expect(clippy::print_stdout, reason = "the result of the verb")]
 pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
-    let ids = ids(&args.ids)?;
-    let mut generator = engine::open_generator(args.device, &args.model).map_err(explained)?;
+    let Args { model, ids: file, out, device } = args;
+    let ids = ids(&file)?;
+    let mut generator = engine::open_generator(device, &model).map_err(explained)?;
     let vocabulary = generator.info().vocabulary;
     let logits = generator.logits(&ids).map_err(explained)?;
     let bytes: Vec<u8> = logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();
     let shape = vec![ids.len(), vocabulary];
     let view = TensorView::new(Dtype::F32, shape, &bytes).map_err(|error| anyhow!(error))?;
     let tensors = safetensors::serialize([(TENSOR, view)], None).map_err(|error| anyhow!(error))?;
-    std::fs::write(&args.out, tensors)
-        .with_context(|| format!("could not write `{}`", args.out.display()))?;
-    let path = args.out.display().to_string();
+    let path = out.display().to_string();
+    std::fs::write(&out, tensors).with_context(|| format!("could not write `{path}`"))?;
     if global.json {
         let result =
             serde_json::json!({ "tokens": ids.len(), "vocabulary": vocabulary, "out": path });

@@ -11,7 +11,7 @@ use anyhow::Context;
 use sha2::{Digest, Sha256};
 
 use super::Global;
-use crate::chat::local::LocalModel;
+use crate::chat::local::{LocalModel, Place};
 use crate::engine::Device;
 use crate::serve::{KeyCheck, Models, Offer, listen, standalone};
 
@@ -43,8 +43,9 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         let dir = std::path::absolute(&args.model).unwrap_or_else(|_| args.model.clone());
         dir.file_name().map_or("model".into(), |name| name.to_string_lossy().into_owned())
     });
-    let model = LocalModel::open(&name, &args.model, args.device, args.max_context)?;
-    let models = Arc::new(Models::new(args.device, args.max_context));
+    let place = Place { max_context: args.max_context, ..Place::on(args.device) };
+    let model = LocalModel::open(&name, &args.model, place)?;
+    let models = Arc::new(Models::new(place));
     let created = std::fs::metadata(&args.model).and_then(|data| data.modified()).ok();
     let created = created.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     let created = created.map_or(0, |age| age.as_secs() as i64);

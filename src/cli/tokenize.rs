@@ -19,13 +19,15 @@ pub struct Args {
 }
 
 pub(super) fn tokenize(_global: &Global, args: Args) -> anyhow::Result<()> {
-    let tokenizer = Tokenizer::open(&args.model)?;
+    let Args { model } = args;
+    let tokenizer = Tokenizer::open(&model)?;
     each_line(|line| Ok(serde_json::to_string(&tokenizer.encode_template(line)?)?))
 }
 
 /// With `--json` each text is a JSON string, so that line breaks in it survive.
 pub(super) fn detokenize(global: &Global, args: Args) -> anyhow::Result<()> {
-    let tokenizer = Tokenizer::open(&args.model)?;
+    let Args { model } = args;
+    let tokenizer = Tokenizer::open(&model)?;
     each_line(|line| {
         let text = tokenizer.decode(&ids(line)?, true)?;
         Ok(if global.json { serde_json::to_string(&text)? } else { text })

@@ -92,10 +92,8 @@ impl Benchmark for File {
 }
 
 fn problem(row: Row, index: usize, name: &str) -> anyhow::Result<Problem> {
-    let text = |value: serde_json::Value| match value {
-        serde_json::Value::String(text) => text,
-        other => other.to_string(),
-    };
+    let text =
+        |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let id = row.id.filter(|id| !id.is_null()).map_or_else(|| index.to_string(), text);
     let reference = row.reference.filter(|value| !value.is_null()).map(text);
     if reference.is_none() && row.tests.is_none() {

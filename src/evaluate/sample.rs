@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use super::target::Target;
 use super::{Config, Means, Problem};
 use crate::chat::answer::{last_boxed, last_code_block};
-use crate::chat::local::LocalModel;
+use crate::chat::local::{LocalModel, Place};
 use crate::chat::remote::{Endpoint, Remote};
 use crate::chat::{Answer, Message, Model, Request};
 use crate::engine::{Device, FinishReason};
@@ -116,7 +116,9 @@ fn start(
         // Models of any size: one at a time has the whole memory.
         Device::Cuda(_) => 1,
     };
-    let threads = work.len().min(most);
+    let threads = work.len().min(most).max(1);
+    // Side by side, models share the processor instead of fighting over it.
+    let place = Place { threads: (most / threads).max(1), ..Place::on(device) };
     let next = Arc::new(AtomicUsize::new(0));
     let work = Arc::new(Mutex::new(work.into_iter().map(Some).collect::<Vec<_>>()));
     for _ in 0..threads {
@@ -132,7 +134,7 @@ fn start(
                 return;
             };
             drop(list);
-            if let Err(error) = ask(&config, device, key.as_deref(), &one, &said) {
+            if let Err(error) = ask(&config, place, key.as_deref(), &one, &said) {
                 let error = error.context(format!("could not evaluate `{}`", one.name));
                 drop(said.send(Said::Ended(Err(error))));
                 return;
@@ -149,13 +151,13 @@ fn start(
 /// Opens one model and asks it everything.
 fn ask(
     config: &Config,
-    device: Device,
+    place: Place,
     key: Option<&str>,
     work: &Work,
     said: &Sender<Said>,
 ) -> anyhow::Result<()> {
     let model: Box<dyn Model> = match &work.dir {
-        Some(dir) => Box::new(LocalModel::open(&work.name, dir, device, None)?),
+        Some(dir) => Box::new(LocalModel::open(&work.name, dir, place)?),
         None => {
             let key = key.map(str::to_owned);
             Box::new(Remote::new(Endpoint::new(&config.endpoint, &work.name, key))?)

@@ -102,7 +102,7 @@ fn converse(
         return;
     }
     while !pieces.is_closed() {
-        let sent = match stream.next() {
+        let sent = match stream.next_piece() {
             Ok(Piece::Parts(parts)) if parts.is_empty() => continue,
             Ok(Piece::Parts(parts)) => Sent::Parts(parts),
             Ok(Piece::End(parts, reason)) => {

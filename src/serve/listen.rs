@@ -1,5 +1,6 @@
 //! A server of its own: binds, says where, serves until a signal ends it.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use anyhow::Context;
@@ -37,12 +38,12 @@ pub fn listen(
 }
 
 fn taken(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
-    let hint = match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "another program listens there; choose another port with --listen ADDR:PORT"
-        }
-        std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose another",
-        _ => "choose an address of this machine with --listen ADDR:PORT",
+    let hint = if error.kind() == ErrorKind::AddrInUse {
+        "another program listens there; choose another port with --listen ADDR:PORT"
+    } else if error.kind() == ErrorKind::PermissionDenied {
+        "ports below 1024 need privileges; choose another with --listen ADDR:PORT"
+    } else {
+        "choose an address of this machine with --listen ADDR:PORT"
     };
     Hinted::new(format!("could not listen on `{address}`: {error}"), hint).into()
 }

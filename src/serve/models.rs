@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
 use super::Error;
-use crate::chat::local::LocalModel;
+use crate::chat::local::{LocalModel, Place};
 use crate::engine::Device;
 use crate::engine::worker::Load;
 use crate::hint;
@@ -50,8 +50,7 @@ pub struct Card {
 
 /// The models that can be asked.
 pub struct Models {
-    device: Device,
-    max_context: Option<usize>,
+    place: Place,
     /// Where finished runs are looked up.
     store: Option<Store>,
     entries: Mutex<Entries>,
@@ -69,11 +68,10 @@ struct Entries {
 }
 
 impl Models {
-    /// None yet. They will be loaded onto `device`, with at most `max_context` tokens if given.
-    pub fn new(device: Device, max_context: Option<usize>) -> Self {
+    /// None yet. They will be loaded at `place`.
+    pub fn new(place: Place) -> Self {
         Self {
-            device,
-            max_context,
+            place,
             store: None,
             entries: Mutex::default(),
             loading: Mutex::default(),
@@ -83,7 +81,7 @@ impl Models {
 
     /// The finished runs of `store`, now and later.
     pub fn of_store(store: Store, device: Device) -> Self {
-        Self { store: Some(store), ..Self::new(device, None) }
+        Self { store: Some(store), ..Self::new(Place::on(device)) }
     }
 
     /// Offers a model, before all others. One of the same name is replaced.
@@ -133,7 +131,7 @@ impl Models {
         if let Some(model) = self.loaded(&offer) {
             return Ok(model);
         }
-        let model = LocalModel::open(&offer.name, &offer.dir, self.device, self.max_context);
+        let model = LocalModel::open(&offer.name, &offer.dir, self.place);
         let model = Arc::new(model.map_err(|error| not_loadable(&offer, &error))?);
         info!(model.name = %offer.name, "loaded the model `{}`", offer.name);
         let mut entries = self.entries();

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::{Models, Offer, router};
+use crate::chat::local::Place;
 use crate::chat::prompt::{Asked, user_prompt};
 use crate::engine::Device;
 use crate::hint::Hinted;
@@ -88,7 +89,7 @@ pub fn run(cx: &stage::Context, config: &Config) -> anyhow::Result<Summary> {
         )
     })?;
     let dir = cx.store.absolute(&run.path).join("final");
-    let models = Arc::new(Models::new(device, None));
+    let models = Arc::new(Models::new(Place::on(device)));
     models.offer(Offer { name: run.name.clone(), dir, created: 0 });
     let question = question(cx, config)?;
     cx.progress.set(0, 1, format!("loading `{}`", run.name));

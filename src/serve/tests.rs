@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::{KeyCheck, Models, Offer, standalone};
+use crate::chat::local::Place;
 use crate::chat::local::tests::model;
 use crate::engine::Device;
 
@@ -22,7 +23,7 @@ struct Server {
 
 /// A server of the model `fake` with this context and number of slots.
 fn server(context: usize, slots: usize, check: Option<KeyCheck>) -> Server {
-    let models = Arc::new(Models::new(Device::Cpu, None));
+    let models = Arc::new(Models::new(Place::on(Device::Cpu)));
     let offer = Offer { name: "fake".into(), dir: "fake".into(), created: 7 };
     models.add_loaded(offer, model(context, slots));
     let router = standalone(Arc::clone(&models), check);

@@ -175,16 +175,16 @@ fn message(at: usize, item: &Value) -> Result<Message, Error> {
     if calls || item["function_call"].is_object() {
         return Err(Error::Unsupported(path("tool_calls")));
     }
-    let content = match &item["content"] {
-        Value::String(text) => text.clone(),
-        Value::Null if role == Role::Assistant => String::new(),
-        Value::Array(parts) => {
-            parts.iter().map(|part| part_text(part, &path("content"))).collect::<Result<_, _>>()?
-        }
-        other => {
-            let message = format!("`content` must be a text, not {}", kind(other));
-            return Err(Error::parameter(path("content"), message));
-        }
+    let content = &item["content"];
+    let content = if let Some(text) = content.as_str() {
+        text.to_owned()
+    } else if let Some(parts) = content.as_array() {
+        parts.iter().map(|part| part_text(part, &path("content"))).collect::<Result<_, _>>()?
+    } else if content.is_null() && role == Role::Assistant {
+        String::new()
+    } else {
+        let message = format!("`content` must be a text, not {}", kind(content));
+        return Err(Error::parameter(path("content"), message));
     };
     Ok(Message { role, content })
 }

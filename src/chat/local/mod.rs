@@ -47,6 +47,24 @@ pub enum Refused {
     Stopped,
 }
 
+/// Where and how a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The device it runs on.
+    pub device: Device,
+    /// Tokens of conversation and answer together at most; the model's own limit if not given.
+    pub max_context: Option<usize>,
+    /// Threads of the processor that it may use; 0 for all.
+    pub threads: usize,
+}
+
+impl Place {
+    /// All of `device`, with the model's own limit.
+    pub fn on(device: Device) -> Self {
+        Self { device, max_context: None, threads: 0 }
+    }
+}
+
 /// A model on this machine.
 pub struct LocalModel {
     name: String,
@@ -58,17 +76,11 @@ pub struct LocalModel {
 }
 
 impl LocalModel {
-    /// Loads the model in `dir` onto `device` and starts its thread. Conversation and answer
-    /// together have at most `max_context` tokens, if given.
+    /// Loads the model in `dir` and starts its thread.
     ///
     /// # Errors
     /// If a file of the model is missing or wrong, or the device is not there.
-    pub fn open(
-        name: &str,
-        dir: &Path,
-        device: Device,
-        max_context: Option<usize>,
-    ) -> anyhow::Result<Self> {
+    pub fn open(name: &str, dir: &Path, place: Place) -> anyhow::Result<Self> {
         if !dir.is_dir() {
             return Err(Hinted::new(
                 format!("there is no model folder `{}`", dir.display()),
@@ -76,12 +88,13 @@ impl LocalModel {
             )
             .into());
         }
-        let generator = engine::open_generator(device, dir).map_err(explained)?;
+        let generator = engine::open_generator(place.device, dir).map_err(explained)?;
         let tokenizer = Tokenizer::open(dir)?;
         let template = Template::open(dir)?;
-        let worker = Worker::start(generator).context("could not start the engine's thread")?;
+        let worker = Worker::start_on(generator, place.threads)
+            .context("could not start the engine's thread")?;
         let mut model = Self::over(name, tokenizer, template, worker);
-        model.context = model.context.min(max_context.unwrap_or(usize::MAX));
+        model.context = model.context.min(place.max_context.unwrap_or(usize::MAX));
         Ok(model)
     }
 

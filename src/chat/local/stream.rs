@@ -72,7 +72,7 @@ impl<'a> Stream<'a> {
     ///
     /// # Errors
     /// If the engine failed or has stopped.
-    pub fn next(&mut self) -> anyhow::Result<Piece> {
+    pub fn next_piece(&mut self) -> anyhow::Result<Piece> {
         let event = match self.next.take() {
             Some(event) => event,
             None => self.events.recv().map_err(|_| anyhow!("the engine has stopped"))?,

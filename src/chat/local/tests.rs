@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{LocalModel, Piece, Refused};
+use super::{LocalModel, Piece, Place, Refused};
 use crate::chat::template::{Template, TemplateName};
 use crate::chat::tokenizer::{SPECIALS, Tokenizer, Vocabulary};
 use crate::chat::{Answer, Message, Model, Request};
@@ -65,7 +65,7 @@ fn a_stream_gives_what_the_whole_answer_has() {
     let mut stream = model.stream(&request, &[]).unwrap();
     let mut parts = Vec::new();
     let reason = loop {
-        match stream.next().unwrap() {
+        match stream.next_piece().unwrap() {
             Piece::Parts(more) => parts.extend(more),
             Piece::End(more, reason) => {
                 parts.extend(more);
@@ -112,6 +112,7 @@ fn a_sink_that_breaks_ends_it_all() {
 #[test]
 fn a_folder_that_is_not_there_says_what_it_should_hold() {
     let dir = tempfile::tempdir().unwrap();
-    let error = LocalModel::open("m", &dir.path().join("none"), Device::Cpu, None).err().unwrap();
+    let error =
+        LocalModel::open("m", &dir.path().join("none"), Place::on(Device::Cpu)).err().unwrap();
     assert!(crate::hint::of(&error).unwrap().contains("config.json"), "{error}");
 }

@@ -93,6 +93,7 @@ impl Jinja {
 }
 
 /// `tojson` as transformers has it: insertion order, `", "` and `": "`, characters as they are.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands filters their options so")]
 fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     options.get::<Option<bool>>("ensure_ascii")?;

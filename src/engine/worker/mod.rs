@@ -88,12 +88,32 @@ impl Worker {
     /// # Errors
     /// If the system has no thread left.
     pub fn start(generator: Box<dyn Generator>) -> std::io::Result<Self> {
+        Self::start_on(generator, 0)
+    }
+
+    /// Starts the thread; its kernels use `threads` of the processor, 0 for all. Models that work
+    /// side by side are faster on one each than on all together.
+    ///
+    /// # Errors
+    /// If the system has no thread left.
+    pub fn start_on(generator: Box<dyn Generator>, threads: usize) -> std::io::Result<Self> {
+        let pool = match threads {
+            0 => None,
+            _ => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                Some(pool.map_err(std::io::Error::other)?)
+            }
+        };
         let (commands, inbox) = mpsc::sync_channel(QUEUE_MAX);
         let info = generator.info().clone();
         let counters = Arc::new(Counters::default());
         let shared = Arc::clone(&counters);
         thread::Builder::new().name("engine".to_owned()).spawn(move || {
-            Loop::new(generator, inbox, shared).run();
+            let work = Loop::new(generator, inbox, shared);
+            match pool {
+                Some(pool) => pool.install(|| work.run()),
+                None => work.run(),
+            }
         })?;
         Ok(Self { info, commands, counters })
     }
