@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Global, foreground, machine};
 use crate::hint::Hinted;
-use crate::jobs::{Kind, Owner};
+use crate::jobs::{self, Kind, Owner};
 use crate::recipe::{Machine, Plan, Recipe};
 use crate::records::{Job, JobState, Score};
 
@@ -44,11 +44,18 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         let end = end.with_context(|| format!("the recipe has no stage `{}`", until.name()))?;
         stages.truncate(end + 1);
     }
-    let jobs = owner.prepare(row.id, &stages)?;
+    let queue = owner.prepare(row.id, &stages)?;
     let mut meter = foreground::Meter::new();
     let stop = foreground::stop_on_signals()?;
-    let over = owner.run_jobs(&jobs, &stop, &mut |job| meter.show(job))?;
-    if let Some(broken) = over.iter().find(|job| job.state != JobState::Done) {
+    let over = owner.run_jobs(&queue, &stop, &mut |job| meter.show(job))?;
+    // The first that did not finish is why the later ones were not started.
+    let broken = over.iter().find(|job| job.state != JobState::Done || jobs::is_paused(job));
+    if let Some(paused) = broken.filter(|job| jobs::is_paused(job)) {
+        let message = format!("`{}` is paused: the money is spent", paused.kind.name());
+        let hint = "top up the account or raise `distill.budget_usd`, then run the same again";
+        return Err(Hinted::new(message, hint).into());
+    }
+    if let Some(broken) = broken {
         return Owner::summary(broken.clone()).map(drop);
     }
     let seconds = began.elapsed().as_secs_f64();

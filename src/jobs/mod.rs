@@ -10,7 +10,7 @@ mod stages;
 mod work;
 
 pub use child::{Launch, TEACHER_KEY, tie};
-pub use owner::{Owner, Watch};
+pub use owner::{Owner, Watch, is_paused};
 pub use runner::Runner;
 pub use work::work;
 

@@ -127,6 +127,7 @@ impl Owner {
         }
         let job = self.store.job(id)?;
         let log = Self::log_path(&self.store, id);
+        let said_before = std::fs::metadata(&log).map_or(0, |facts| facts.len());
         let mut worker = match Worker::start(&self.launch, self.store.dir(), &job, &log) {
             Ok(worker) => worker,
             Err(error) => {
@@ -136,7 +137,7 @@ impl Owner {
             }
         };
         let status = self.follow(&mut worker, &job, stop, watch)?;
-        self.conclude(id, status, &log)?;
+        self.conclude(id, status, &LastWords::since(&log, said_before))?;
         let job = self.store.job(id)?;
         watch(&job);
         Ok(job)
@@ -177,7 +178,7 @@ impl Owner {
     }
 
     /// Gives a job an end whose process left none.
-    fn conclude(&self, id: JobId, status: ExitStatus, log: &Path) -> anyhow::Result<()> {
+    fn conclude(&self, id: JobId, status: ExitStatus, said: &LastWords) -> anyhow::Result<()> {
         if self.store.move_job(id, &[JobState::Stopping], JobState::Cancelled)? {
             return Ok(());
         }
@@ -185,14 +186,17 @@ impl Owner {
             return Ok(());
         }
         let (state, hint) = match status.code() {
-            Some(_) => (JobState::Failed, format!("see `{}`", log.display())),
+            Some(_) => (JobState::Failed, format!("see the log of job {id}")),
             None => (
                 JobState::Interrupted,
                 "start it again to go on; if memory ran out, make it smaller".to_owned(),
             ),
         };
-        let error = format!("its process ended with {status}{}", tail(log));
-        self.store.set_job_error(id, &error, Some(&hint))?;
+        let error = match (status.code(), &said.error) {
+            (Some(_), Some(error)) => error.clone(),
+            _ => format!("its process ended with {status}{}", said.tail),
+        };
+        self.store.set_job_error(id, &error, Some(said.hint.as_ref().unwrap_or(&hint)))?;
         self.store.move_job(id, &[JobState::Running], state)?;
         Ok(())
     }
@@ -226,6 +230,7 @@ impl Owner {
 
     fn has_nothing_to_do(&self, job: &Job) -> anyhow::Result<bool> {
         Ok(job.state == JobState::Done
+            && job.summary.as_ref().is_some_and(|summary| stages::is_complete(job.kind, summary))
             && job.inputs.as_deref() == Some(&stages::inputs(&self.store, job.kind)?)
             && stages::outputs_exist(&self.store, job.kind)?)
     }
@@ -248,7 +253,7 @@ impl Owner {
                 Some(broken) => self.skip(job.id, broken)?,
                 None => self.run_job(job.id, stop, watch)?,
             };
-            if broken.is_none() && job.state != JobState::Done {
+            if broken.is_none() && (job.state != JobState::Done || is_paused(&job)) {
                 broken = Some(job.clone());
             }
             over.push(job);
@@ -257,7 +262,8 @@ impl Owner {
     }
 
     fn skip(&self, id: JobId, because: &Job) -> anyhow::Result<Job> {
-        let note = format!("not started: `{}` is {}", because.kind.name(), because.state.name());
+        let state = if is_paused(because) { "paused" } else { because.state.name() };
+        let note = format!("not started: `{}` is {state}", because.kind.name());
         if self.store.move_job(id, &[JobState::Queued], JobState::Cancelled)? {
             let progress = JobProgress { done: 0, total: 0, note };
             self.store.set_job_progress(id, &progress)?;
@@ -266,10 +272,56 @@ impl Owner {
     }
 }
 
-/// The end of a log, for a message.
-fn tail(log: &Path) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
-    let start = text.len().saturating_sub(LOG_TAIL_BYTES);
-    let text = String::from_utf8_lossy(&text[start..]).trim().to_owned();
-    if text.is_empty() { String::new() } else { format!(": …{text}") }
+/// Whether a job ended well but early, because there is no more money.
+pub fn is_paused(job: &Job) -> bool {
+    let paused = job.summary.as_ref().and_then(|summary| summary.get("paused"));
+    paused.and_then(serde_json::Value::as_bool).unwrap_or(false)
+}
+
+/// What a process said before it ended, for the case that it could not write its row.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct LastWords {
+    error: Option<String>,
+    hint: Option<String>,
+    /// The end of the log, ready to be appended.
+    tail: String,
+}
+
+impl LastWords {
+    /// What `log` has after its first `before` bytes.
+    fn since(log: &Path, before: u64) -> Self {
+        let text = std::fs::read(log).unwrap_or_default();
+        let before = usize::try_from(before).unwrap_or(usize::MAX).min(text.len());
+        Self::of(&String::from_utf8_lossy(&text[before..]))
+    }
+
+    fn of(log: &str) -> Self {
+        let after = |text: &str, mark: &str| {
+            let line = text.lines().rev().find_map(|line| line.strip_prefix(mark))?;
+            Some(line.to_owned())
+        };
+        let mut start = log.len().saturating_sub(LOG_TAIL_BYTES);
+        while !log.is_char_boundary(start) {
+            start += 1;
+        }
+        let tail = log[start..].trim();
+        Self {
+            error: after(log, "error: "),
+            hint: after(log, "hint: "),
+            tail: if tail.is_empty() { String::new() } else { format!(": …{tail}") },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LastWords;
+
+    #[test]
+    fn last_words_are_the_last_error_and_its_hint() {
+        let said = LastWords::of("error: old\nINFO distill starts\nerror: disk\nhint: free\n");
+        assert_eq!((said.error.as_deref(), said.hint.as_deref()), (Some("disk"), Some("free")));
+        assert_eq!(LastWords::of(" \n"), LastWords::default());
+        assert!(LastWords::of(&"ü".repeat(1_000)).tail.len() < 700);
+    }
 }

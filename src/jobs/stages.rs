@@ -114,6 +114,12 @@ fn models(store: &Store) -> anyhow::Result<String> {
     Ok(models.join(","))
 }
 
+/// Whether a stage that summed up so has done all there was.
+pub(super) fn is_complete(kind: JobKind, summary: &serde_json::Value) -> bool {
+    let is = |name: &str, value: serde_json::Value| summary.get(name) == Some(&value);
+    kind != JobKind::Distill || (is("paused", false.into()) && is("failed", 0.into()))
+}
+
 /// Whether what `kind` writes is still there.
 pub(super) fn outputs_exist(store: &Store, kind: JobKind) -> anyhow::Result<bool> {
     Ok(match kind {

@@ -1,6 +1,6 @@
 //! What people see at the command line: help, results, and what bad input gets.
 
-use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use insta::assert_snapshot;
 
@@ -48,21 +48,34 @@ fn a_secret_is_never_printed() {
 
 #[test]
 fn a_job_is_started_by_the_owner_of_the_folder_only() {
-    assert_snapshot!(TestEnv::new().run(&["job", "1"]).error(), @"");
+    assert_eq!(
+        TestEnv::new().run(&["job", "1"]).error(),
+        "error: job 1 can only be started by the process that owns the data folder\n\
+         hint: use `thinkery run`, or start it in the panel of `thinkery up`"
+    );
 }
 
 #[test]
 fn there_is_no_such_recipe() {
     let env = TestEnv::new();
-    assert_snapshot!(env.run(&["run", "rehersal"]).error(), @"");
-    assert_snapshot!(env.run(&["plan", "something"]).error(), @"");
+    assert_eq!(
+        env.run(&["run", "rehersal"]).error(),
+        "error: there is no recipe `rehersal`\n\
+         hint: did you mean `rehearsal`? or give the path of a TOML file"
+    );
+    assert_eq!(
+        env.run(&["plan", "xyz"]).error(),
+        "error: there is no recipe `xyz`\nhint: built in are rehearsal, openthinker_7b, \
+         openthinker_32b; or give the path of a TOML file"
+    );
 }
 
 #[test]
 fn a_recipe_that_is_no_toml_names_the_line() {
     let env = TestEnv::new();
     env.file("mine.toml", "[train]\nsteps = \n");
-    assert_snapshot!(env.run(&["plan", "mine.toml"]).error(), @"");
+    let error = env.run(&["plan", "mine.toml"]).error();
+    assert!(error.starts_with("error: could not read the recipe `mine`: line 2: "), "{error}");
 }
 
 #[test]
@@ -74,21 +87,79 @@ fn doctor_misses_python3() {
     assert_eq!(output.status.code(), Some(1));
     let line = text.lines().position(|line| line.contains("python3")).unwrap();
     let about: Vec<&str> = text.lines().skip(line).take(2).collect();
-    assert_snapshot!(about.join("\n"), @"");
+    assert_eq!(
+        about.join("\n"),
+        "!!  python3      not found\n                 fix: install Python 3 (`apt install \
+         python3`): code answers are run with it"
+    );
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_an_error_with_a_hint() {
-    if rustix::process::geteuid().is_root() {
-        // Root may write anywhere: a file in the place of the folder is the same obstacle.
-        let env = TestEnv::new();
-        env.file("data", "");
-        let error = env.run(&["run", "rehearsal"]).error();
-        assert!(error.contains("could not use") && error.contains("hint:"), "{error}");
-        return;
-    }
+fn a_recipe_with_unknown_keys_is_refused_with_all_of_them() {
     let env = TestEnv::new();
-    std::fs::set_permissions(env.path(), PermissionsExt::from_mode(0o500)).unwrap();
+    env.file("mine.toml", "[questions]\nsorce = \"rehearsal\"\n\n[trane]\nsteps = 1\n");
+    assert_eq!(
+        env.run(&["run", "mine.toml"]).error(),
+        "error: the recipe `mine` has 2 problems:\n  \
+         line 2: unknown key `questions.sorce` (did you mean `questions.source`?)\n  \
+         line 5: unknown section `trane` in `trane.steps` (did you mean `train`?)"
+    );
+    assert!(!env.data().exists(), "nothing was begun");
+}
+
+#[test]
+fn openthinker_is_planned_anywhere_and_run_where_it_fits() {
+    let env = TestEnv::new();
+    let plan =
+        env.run(&["plan", "openthinker_7b", "--json", "--devices=8", "--device-memory=80GiB"]);
+    let plan = plan.json();
+    assert_eq!((&plan["steps"], &plan["fits"]), (&3561.into(), &true.into()));
+    assert_eq!(plan["origins"]["train.learning_rate"], "recipe");
+    let error = env.run(&["plan", "openthinker_32b", "--devices=8", "--device-memory=80GiB"]);
+    assert!(error.error().contains("does not fit on 8 GPUs"), "{error:?}");
+    if plan["machine"]["gpus"] == 0 || std::env::var_os("CUDA_VISIBLE_DEVICES").is_some() {
+        let error = env.run(&["run", "openthinker_7b"]).error();
+        assert!(error.contains("cannot be trained on this machine"), "{error}");
+    }
+}
+
+#[test]
+fn a_failed_stage_says_why_and_what_to_do() {
+    let env = TestEnv::new();
+    env.file("mine.toml", "[questions]\nsource = \"jsonl\"\npath = \"absent.jsonl\"\n");
+    let error = env.run(&["run", "mine.toml"]).error();
+    assert!(error.starts_with("error: `questions` failed (job 1): "), "{error}");
+    assert!(error.contains("absent.jsonl"), "{error}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_an_error_with_a_hint() {
+    let env = TestEnv::new();
+    // A file in the place of the folder stops root as well.
+    env.file("data", "");
     let error = env.run(&["run", "rehearsal"]).error();
-    assert!(error.contains("could not use") && error.contains("hint:"), "{error}");
+    assert!(error.contains("could not use") && error.contains("hint: "), "{error}");
+}
+
+#[test]
+fn a_full_disk_is_an_error_with_a_hint() {
+    let env = TestEnv::new();
+    let mount = env.path().join("small");
+    std::fs::create_dir(&mount).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=2m none {0} && THINKERY_DATA_DIR={0} exec {1} run rehearsal; exit 99",
+        mount.display(),
+        env!("CARGO_BIN_EXE_thinkery"),
+    );
+    // A namespace of its own: the mount is gone with the process.
+    let output = Command::new("unshare").args(["-rm", "sh", "-c", &script]).output();
+    let Ok(output) = output else { return };
+    if output.status.code() != Some(1) {
+        return; // This machine allows no namespaces: there is no small disk to fill.
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        stderr.contains("disk is full") && stderr.contains("hint: free some space"),
+        "{stderr}"
+    );
 }
