@@ -51,7 +51,8 @@ impl From<GradeMode> for Mode {
 }
 
 pub(super) fn run(_global: &Global, args: Args) -> anyhow::Result<()> {
-    match args.what {
+    let Args { what } = args;
+    match what {
         What::Math => each_line(&mut |line| Ok(serde_json::to_value(math(line))?)),
         What::Code { mode } => {
             let tools = Tools { mode: mode.into(), ..Tools::new(sandbox()?) };

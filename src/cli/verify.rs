@@ -14,7 +14,8 @@ pub struct Args {
 }
 
 pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
-    let config = Config { mode: args.mode.into(), ..Config::default() };
+    let Args { mode } = args;
+    let config = Config { mode: mode.into(), ..Config::default() };
     let summary = foreground::run(global, Kind::Verify, &config)?;
     show(global, &summary)
 }

@@ -28,6 +28,17 @@ pub struct Program<'a> {
     pub function: Option<&'a str>,
 }
 
+/// A program and what it is run on.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// What to run.
+    pub program: Program<'a>,
+    /// One run each: standard input, or the arguments of a call as JSON.
+    pub inputs: &'a [Vec<u8>],
+    /// What each run may use.
+    pub limits: Limits,
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
@@ -131,32 +142,20 @@ impl Sandbox {
         Self { launcher, search_path, interpreter: OnceLock::new() }
     }
 
-    /// Runs `program` on each of `inputs` in order and hands each run to `sink`, until it breaks.
+    /// Runs a program on each of its inputs in order and hands each run to `sink`, until it breaks.
     ///
     /// # Errors
     /// [`Error::Unavailable`] without Python, [`Error::Stopped`] as soon as `stop` says so, and
     /// [`Error::Failed`] if the operating system refuses.
     pub fn run(
         &self,
-        program: &Program<'_>,
-        inputs: &[Vec<u8>],
-        limits: &Limits,
+        job: &Job<'_>,
         stop: &dyn Fn() -> bool,
         sink: &mut dyn FnMut(Run) -> ControlFlow<()>,
     ) -> Result<()> {
         let interpreter = self.interpreter()?;
-        let limits = limits.bounded();
-        process::run(
-            &process::Job {
-                launcher: &self.launcher,
-                interpreter,
-                program,
-                inputs,
-                limits: &limits,
-            },
-            stop,
-            sink,
-        )
+        let job = Job { limits: job.limits.bounded(), ..*job };
+        process::run(&process::Start { launcher: &self.launcher, interpreter }, &job, stop, sink)
     }
 
     /// The interpreter that programs run in, for people.

@@ -22,7 +22,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::UnshareFlags;
 
 use super::python::{self, Answer};
-use super::{Ended, Error, Limits, Program, Result, Run};
+use super::{Ended, Error, Job, Limits, Result, Run};
 
 /// How often a waiting thread looks whether it should stop.
 const STOP_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -60,13 +60,10 @@ impl fmt::Display for Interpreter {
     }
 }
 
-/// Everything one box needs.
-pub(super) struct Job<'a> {
+/// How a box is started.
+pub(super) struct Start<'a> {
     pub(super) launcher: &'a Path,
     pub(super) interpreter: &'a Interpreter,
-    pub(super) program: &'a Program<'a>,
-    pub(super) inputs: &'a [Vec<u8>],
-    pub(super) limits: &'a Limits,
 }
 
 /// What the launcher does to itself before it becomes the interpreter.
@@ -262,6 +259,7 @@ fn uid_exists(uid: u32) -> bool {
 
 /// Runs one program; see [`super::Sandbox::run`].
 pub(super) fn run(
+    start: &Start<'_>,
     job: &Job<'_>,
     stop: &dyn Fn() -> bool,
     sink: &mut dyn FnMut(Run) -> ControlFlow<()>,
@@ -282,7 +280,7 @@ pub(super) fn run(
     }
     let mut stdin = memory_file("job").map_err(failed("no memory for the job"))?;
     stdin
-        .write_all(&python::job(job.program, job.inputs, job.limits))
+        .write_all(&python::job(job))
         .and_then(|()| stdin.seek(SeekFrom::Start(0)).map(drop))
         .map_err(failed("no memory for the job"))?;
     let stderr = memory_file("errors").map_err(failed("no memory for errors"))?;
@@ -293,9 +291,9 @@ pub(super) fn run(
         // The harness itself is one of them.
         processes: user.processes(job.limits.processes + 1),
     };
-    let mut child = Command::new(job.launcher)
+    let mut child = Command::new(start.launcher)
         .args(confinement.arguments())
-        .arg(&job.interpreter.path)
+        .arg(&start.interpreter.path)
         .args(["-s", "-S", "-B", "-c", python::HARNESS])
         .env_clear()
         // Sets of strings are ordered by hash: the same program prints the same twice.
@@ -363,7 +361,7 @@ fn watch(
     let mut chunk = vec![0; 1 << 16];
     let mut index = 0;
     while index < job.inputs.len() {
-        match python::answer(&bytes, index, job.limits) {
+        match python::answer(&bytes, index, &job.limits) {
             Answer::Whole(run, used) => {
                 bytes.drain(..used);
                 index += 1;

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Ended, Limits, Program, Run};
+use super::{Ended, Job, Limits, Run};
 
 /// Runs inside the box; see the file's own head.
 pub(super) const HARNESS: &str = include_str!("harness.py");
@@ -17,7 +17,8 @@ const COMPILE_ERROR: i32 = 121;
 const HEAD_BYTES_MAX: usize = 256;
 
 /// The job as the harness reads it from standard input.
-pub(super) fn job(program: &Program<'_>, inputs: &[Vec<u8>], limits: &Limits) -> Vec<u8> {
+pub(super) fn job(job: &Job<'_>) -> Vec<u8> {
+    let Job { program, inputs, limits } = job;
     let name = program.function.unwrap_or_default();
     let numbers = [
         u64::from(program.function.is_some()),

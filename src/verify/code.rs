@@ -13,7 +13,7 @@ use super::{Attempt, Judgement, Mode, Tools, Verifier, output, upstream};
 use crate::chat::answer::last_code_block;
 use crate::hint::Hinted;
 use crate::records::{Domain, NewQuestion, Tests, Verdict};
-use crate::sandbox::{self, Ended, Program, Run};
+use crate::sandbox::{self, Ended, Job, Program, Run};
 use crate::stage::Stopped;
 
 /// Programs against tests.
@@ -144,15 +144,10 @@ pub fn grade_code(solution: &str, tests: &Tests, tools: &Tools) -> anyhow::Resul
     let function = tests.fn_name.as_deref().filter(|name| !name.is_empty());
     let inputs: Vec<Vec<u8>> = tests.inputs.iter().map(|input| bytes(input, function)).collect();
     let mut judge = Judge::new(tests, tools.mode);
+    let job = Job { program: Program { source, function }, inputs: &inputs, limits: tools.limits };
     tools
         .sandbox
-        .run(
-            &Program { source, function },
-            &inputs,
-            &tools.limits,
-            &|| tools.stop.is_requested(),
-            &mut |run| judge.see(&run),
-        )
+        .run(&job, &|| tools.stop.is_requested(), &mut |run| judge.see(&run))
         .map_err(sandbox_error)?;
     Ok(judge.grade())
 }

@@ -44,8 +44,8 @@ impl Verifier for Math {
         let compared = compare(reference, given);
         let detail = json!({
             "answer": given,
-            "answer_parsed": compared.answer.map(|answer| answer.to_string()),
-            "reference_parsed": compared.reference.map(|answer| answer.to_string()),
+            "answer_parsed": compared.answer,
+            "reference_parsed": compared.reference,
         });
         Ok(Judgement { verdict: compared.verdict, detail })
     }

@@ -154,8 +154,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn value(given: serde_json::Value, expected: serde_json::Value, same: bool) {
-        assert_eq!(same_value(&given, &expected), same, "{given} against {expected}");
+    fn value(given: &serde_json::Value, expected: &serde_json::Value, same: bool) {
+        assert_eq!(same_value(given, expected), same, "{given} against {expected}");
     }
 
     #[test]
@@ -189,26 +189,26 @@ mod tests {
 
     #[test]
     fn values_are_compared_with_their_types() {
-        value(json!(["i", "3"]), json!(3), true);
-        value(json!(["i", "3"]), json!(3.0), true);
-        value(json!(["f", "3.0"]), json!(3), true);
-        value(json!(["f", "0.30000000000000004"]), json!(0.3), true);
-        value(json!(["b", true]), json!(1), false);
-        value(json!(["b", true]), json!(true), true);
-        value(json!(["s", "3"]), json!(3), false);
-        value(json!(["n"]), json!(null), true);
-        value(json!(["o", "Cheat"]), json!(3), false);
-        value(json!(["f", "nan"]), json!(0), false);
+        value(&json!(["i", "3"]), &json!(3), true);
+        value(&json!(["i", "3"]), &json!(3.0), true);
+        value(&json!(["f", "3.0"]), &json!(3), true);
+        value(&json!(["f", "0.30000000000000004"]), &json!(0.3), true);
+        value(&json!(["b", true]), &json!(1), false);
+        value(&json!(["b", true]), &json!(true), true);
+        value(&json!(["s", "3"]), &json!(3), false);
+        value(&json!(["n"]), &json!(null), true);
+        value(&json!(["o", "Cheat"]), &json!(3), false);
+        value(&json!(["f", "nan"]), &json!(0), false);
     }
 
     #[test]
     fn containers_are_compared_item_by_item() {
         let one_two = json!([["i", "1"], ["i", "2"]]);
-        value(json!(["t", one_two]), json!([1, 2]), true);
-        value(json!(["l", one_two]), json!([2, 1]), false);
-        value(json!(["u", one_two]), json!([2, 1]), true);
-        value(json!(["l", one_two]), json!([1]), false);
-        value(json!(["d", [[["i", "1"], ["s", "a"]]]]), json!({"1": "a"}), true);
-        value(json!(["d", [[["s", "b"], ["s", "a"]]]]), json!({"1": "a"}), false);
+        value(&json!(["t", one_two]), &json!([1, 2]), true);
+        value(&json!(["l", one_two]), &json!([2, 1]), false);
+        value(&json!(["u", one_two]), &json!([2, 1]), true);
+        value(&json!(["l", one_two]), &json!([1]), false);
+        value(&json!(["d", [[["i", "1"], ["s", "a"]]]]), &json!({"1": "a"}), true);
+        value(&json!(["d", [[["s", "b"], ["s", "a"]]]]), &json!({"1": "a"}), false);
     }
 }

@@ -22,9 +22,9 @@ pub(crate) enum Answer {
     /// An exact number, with its unit if one is written.
     Number(BigRational, Option<String>),
     /// Several answers in order, with the brackets around them.
-    Ordered(char, Vec<Answer>, char),
+    Ordered(char, Vec<Self>, char),
     /// Several answers, in any order.
-    Unordered(Vec<Answer>),
+    Unordered(Vec<Self>),
     /// Anything else, normalised.
     Text(String),
 }
