@@ -37,7 +37,7 @@ pub mod serve;
 pub mod chat;
 
 /// Token ids in, token ids out: generating and training. Knows no text.
-pub mod engine;
+pub use thinkery_engine as engine;
 
 /// Runs programs that nobody has read.
 pub mod sandbox;

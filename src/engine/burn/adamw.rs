@@ -6,7 +6,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::engine::Adam;
+use crate::Adam;
 
 /// What one step needs beside the tensors.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use cudarc::driver::{result, sys};
 
-use crate::engine::{Error, Facts, Result};
+use crate::{Error, Facts, Result};
 
 /// Opens GPU `index`, or says what is missing.
 pub(crate) fn open(index: usize) -> Result<Device> {

@@ -3,7 +3,7 @@
 use burn::tensor::{Device as BurnDevice, Tensor, TensorData};
 
 use super::ops::Kernels;
-use crate::engine::{Device, Result, cuda};
+use crate::{Device, Result, cuda};
 
 /// A device and the operations that run on it.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
-use crate::engine::{Error, Result};
+use crate::{Error, Result};
 
 /// A tensor of f32 to be written.
 pub(crate) struct NamedTensor<'a> {

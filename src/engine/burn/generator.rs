@@ -12,7 +12,7 @@ use super::parameters::parameters;
 use super::rotary::Tables;
 use super::trainer::check_ids;
 use super::weights::Model;
-use crate::engine::{Error, Generator, ModelInfo, Result, Slot};
+use crate::{Error, Generator, ModelInfo, Result, Slot};
 
 /// Sequences at a time at most: beyond it a step's time grows as fast as its tokens.
 const SLOTS_MAX: usize = 64;

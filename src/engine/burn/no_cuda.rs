@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use crate::engine::{Error, Facts, Result};
+use crate::{Error, Facts, Result};
 
 /// There is none.
 pub(crate) fn open(_index: usize) -> Result<Device> {

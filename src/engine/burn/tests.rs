@@ -11,7 +11,7 @@ use super::generator::BurnGenerator;
 use super::ops::Kernels;
 use super::trainer::BurnTrainer;
 use super::weights::{Model, convert};
-use crate::engine::{Adam, Device, Error, Generator, IGNORE, Sequence, Slot, Trainer, Weights};
+use crate::{Adam, Device, Error, Generator, IGNORE, Sequence, Slot, Trainer, Weights};
 
 pub(crate) const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
 

@@ -13,7 +13,7 @@ use super::parameters::{Parameter, file_tensors, parameters};
 use super::rotary::Tables;
 use super::weights::Model;
 use super::{files, weights};
-use crate::engine::{Adam, Error, IGNORE, ModelInfo, Result, Sequence, Trainer, Weights};
+use crate::{Adam, Error, IGNORE, ModelInfo, Result, Sequence, Trainer, Weights};
 
 /// The optimizer's state in a checkpoint.
 const STATE: &str = "optimizer.safetensors";

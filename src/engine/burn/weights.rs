@@ -17,7 +17,7 @@ use super::architectures::{self, HfConfig};
 use super::decoder::DecoderConfig;
 use super::files;
 use super::parameters::{FileTensor, Role, file_tensors, parameters};
-use crate::engine::{Error, ModelInfo, Result};
+use crate::{Error, ModelInfo, Result};
 
 const CONFIG: &str = "config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";

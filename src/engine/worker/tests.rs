@@ -4,7 +4,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use super::*;
-use crate::engine::fake::Fake;
+use crate::fake::Fake;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::engine::burn::decoder::DecoderConfig;
+use crate::burn::decoder::DecoderConfig;
 
 /// What `config.json` says, as far as a decoder needs it.
 #[derive(Debug, Clone, Deserialize)]

@@ -1,8 +1,8 @@
 //! Qwen2 and Qwen2.5: biases on query, key and value only, no norm on them.
 
 use super::{Architecture, HfConfig};
-use crate::engine::burn::decoder::DecoderConfig;
-use crate::engine::burn::parameters::Role;
+use crate::burn::decoder::DecoderConfig;
+use crate::burn::parameters::Role;
 
 pub(super) static QWEN2: Architecture = Architecture {
     class: "Qwen2ForCausalLM",

@@ -3,11 +3,11 @@
 use burn::tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use super::Past;
-use crate::engine::Adam;
-use crate::engine::burn::adamw::{Step, Trained};
-use crate::engine::burn::decoder::Heads;
-use crate::engine::burn::packing::Packing;
-use crate::engine::burn::rotary::Rotary;
+use crate::Adam;
+use crate::burn::adamw::{Step, Trained};
+use crate::burn::decoder::Heads;
+use crate::burn::packing::Packing;
+use crate::burn::rotary::Rotary;
 
 /// Rows of the table.
 pub(crate) fn embedding(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {

@@ -13,10 +13,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, TensorMetadata};
 
 use super::{Fused, Host, dims, host, into_values};
-use crate::engine::burn::decoder::Heads;
-use crate::engine::burn::gemm::{Target, View, product};
-use crate::engine::burn::ops::kernels::rotate::Angles;
-use crate::engine::burn::ops::kernels::{attention, cross_entropy, gated, norm, rotate};
+use crate::burn::decoder::Heads;
+use crate::burn::gemm::{Target, View, product};
+use crate::burn::ops::kernels::rotate::Angles;
+use crate::burn::ops::kernels::{attention, cross_entropy, gated, norm, rotate};
 
 /// What the tape calls; never itself on a tape.
 pub(crate) trait FusedBack: Backend {

@@ -5,11 +5,11 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::{Host, dims, host};
-use crate::engine::burn::adamw::{Step, Trained};
-use crate::engine::burn::decoder::Heads;
-use crate::engine::burn::ops::Past;
-use crate::engine::burn::ops::kernels::attention::{self, Remembered};
-use crate::engine::burn::ops::kernels::optimizer::{self, Factors, Moments};
+use crate::burn::adamw::{Step, Trained};
+use crate::burn::decoder::Heads;
+use crate::burn::ops::Past;
+use crate::burn::ops::kernels::attention::{self, Remembered};
+use crate::burn::ops::kernels::optimizer::{self, Factors, Moments};
 
 fn primitive(tensor: Tensor<2>) -> Host {
     let tensor = tensor.try_into_primitive::<Flex>();

@@ -16,9 +16,9 @@ pub(crate) use self::host::{adamw, attend_past, square_sum, write_rows};
 use self::backward::FusedBack;
 use super::kernels::rotate::Angles;
 use super::kernels::{attention as attention_kernel, gated, norm, rotate};
-use crate::engine::burn::decoder::Heads;
-use crate::engine::burn::gemm::{Target, View, product};
-use crate::engine::burn::rotary::Rotary;
+use crate::burn::decoder::Heads;
+use crate::burn::gemm::{Target, View, product};
+use crate::burn::rotary::Rotary;
 
 /// The operations that stand on the tape. Everything is f32.
 #[backend_extension(Flex, Autodiff)]

@@ -9,8 +9,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::vector::{add_scaled, dot, exp, greatest, sum, vectorized};
-use crate::engine::burn::decoder::Heads;
-use crate::engine::burn::gemm::{Target, View, product};
+use crate::burn::decoder::Heads;
+use crate::burn::gemm::{Target, View, product};
 
 /// Queries whose scores are computed at a time.
 const BLOCK: usize = 64;

@@ -1,7 +1,7 @@
 //! AdamW and the gradient's norm, one pass each.
 
 use super::vector::vectorized;
-use crate::engine::burn::adamw::Step;
+use crate::burn::adamw::Step;
 
 /// Constants of a step as the kernel takes them.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::TASK_ROWS;
 use super::vector::vectorized;
-use crate::engine::burn::decoder::Heads;
+use crate::burn::decoder::Heads;
 
 /// Cosines and sines, half a head wide, one row per token.
 #[derive(Clone, Copy)]
