@@ -33,7 +33,7 @@ enum What {
 }
 
 /// How programs are graded, as written on the command line.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, clap::ValueEnum)]
 pub(super) enum GradeMode {
     /// Correct if every test passes
     Strict,
