@@ -1,5 +1,7 @@
 //! Between the endpoint and the store: what is asked next, and where the answers go.
 
+use std::time::{Duration, Instant};
+
 use super::budget::Budget;
 use super::{Config, Summary, label, request};
 use crate::chat::remote::{Caller, Error, Next, Received, Reply as Parsed, Retry};
@@ -13,6 +15,9 @@ const BYTES_PER_TOKEN: f64 = 4.0;
 /// Traces per commit. Replies are committed as they come, so a crash loses none of these.
 const TRACES_PER_COMMIT: usize = 64;
 
+/// Traces of slow teachers are committed this often, so that the panel sees them come.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Prices are per million tokens.
 const PER_MILLION: f64 = 1e-6;
 
@@ -25,6 +30,7 @@ pub(super) struct Asking<'a> {
     budget: Budget,
     /// Traces of replies that are kept already.
     traces: Vec<NewTrace>,
+    flushed: Instant,
     summary: Summary,
     stopped_early: bool,
     last_error: Option<Error>,
@@ -51,6 +57,7 @@ impl<'a> Asking<'a> {
             next: 0,
             budget,
             traces: Vec::new(),
+            flushed: Instant::now(),
             summary,
             stopped_early: false,
             last_error: None,
@@ -84,6 +91,7 @@ impl<'a> Asking<'a> {
             self.cx.store.add_traces(&self.traces)?;
             self.traces.clear();
         }
+        self.flushed = Instant::now();
         Ok(())
     }
 
@@ -162,9 +170,12 @@ impl Caller for Asking<'_> {
         Ok(())
     }
 
-    fn go_on(&mut self) -> bool {
+    fn go_on(&mut self) -> anyhow::Result<bool> {
         self.report();
-        !self.cx.stop.is_requested()
+        if self.flushed.elapsed() >= FLUSH_INTERVAL {
+            self.flush()?;
+        }
+        Ok(!self.cx.stop.is_requested())
     }
 }
 

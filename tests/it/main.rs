@@ -5,6 +5,7 @@
 mod api;
 mod architecture;
 mod cli;
+mod distill;
 mod env;
 mod evaluate;
 mod grade;

@@ -68,7 +68,10 @@ pub trait Caller {
     fn failed(&mut self, index: usize, attempts: u32, error: Error) -> anyhow::Result<()>;
 
     /// Called after each round of replies, and at least every 50 ms; `false` ends everything.
-    fn go_on(&mut self) -> bool;
+    ///
+    /// # Errors
+    /// If what came cannot be kept; then nothing more is asked.
+    fn go_on(&mut self) -> anyhow::Result<bool>;
 }
 
 /// How asking ended.
@@ -169,7 +172,7 @@ pub(super) fn run(
 impl Asking<'_> {
     async fn all(&mut self, caller: &mut dyn Caller) -> anyhow::Result<Outcome> {
         loop {
-            if !caller.go_on() {
+            if !caller.go_on()? {
                 return Ok(Outcome::Stopped);
             }
             self.launch(caller);

@@ -210,3 +210,40 @@ pub(super) fn judge(received: &Received, ending: Ending) -> Result<wire::Reply, 
         _ => Err(failed(Kind::Refused, "the endpoint refused the request")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::{redacted, retry_after};
+
+    #[test]
+    fn the_key_is_cut_out_wherever_it_stands() {
+        let check = |body: &str, expected: &str| {
+            assert_eq!(redacted(body.into(), b"sk-1"), expected.as_bytes(), "{body}");
+        };
+        check("", "");
+        check("nothing", "nothing");
+        check("sk-1", "[key]");
+        check("a sk-1sk-1 sk-", "a [key][key] sk-");
+    }
+
+    #[test]
+    fn waits_are_read_in_all_their_forms() {
+        let check = |name: &'static str, value: &'static str, expected: Option<u64>| {
+            let header = (HeaderName::from_static(name), HeaderValue::from_static(value));
+            let wait = retry_after(&HeaderMap::from_iter([header]));
+            assert_eq!(wait, expected.map(Duration::from_millis), "{name}: {value}");
+        };
+        check("retry-after", "2", Some(2_000));
+        check("retry-after", "0.5", Some(500));
+        check("retry-after", "-3", Some(0));
+        check("retry-after", "99999999", Some(600_000));
+        check("retry-after", "soon", None);
+        check("retry-after-ms", "250", Some(250));
+        check("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT", Some(0));
+        check("x-other", "2", None);
+    }
+}

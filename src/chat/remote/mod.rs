@@ -182,8 +182,8 @@ impl Caller for Listed<'_> {
         Ok(())
     }
 
-    fn go_on(&mut self) -> bool {
-        !self.stopped
+    fn go_on(&mut self) -> anyhow::Result<bool> {
+        Ok(!self.stopped)
     }
 }
 
