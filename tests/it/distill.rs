@@ -89,17 +89,17 @@ fn one_by_one(server: &Server) -> Config {
     }
 }
 
-/// Distills 12 questions under `faults`; all must come through, after so many retries at least.
+/// Distills 6 questions under `faults`; all must come through, after so many retries at least.
 #[track_caller]
 fn check_survives(faults: &str, retries_min: u64, change: impl Fn(Config) -> Config) {
-    let world = World::new(12);
+    let world = World::new(6);
     let server = Server::start(faults);
     let summary = world.distill(&change(one_by_one(&server))).unwrap();
-    assert_eq!((summary.requested, summary.succeeded), (12, 12), "{faults}: {summary:?}");
+    assert_eq!((summary.requested, summary.succeeded), (6, 6), "{faults}: {summary:?}");
     assert!(summary.retries >= retries_min, "{faults}: {summary:?}");
-    assert_eq!(summary.attempts, 12 + summary.retries, "{faults}: {summary:?}");
+    assert_eq!(summary.attempts, 6 + summary.retries, "{faults}: {summary:?}");
     assert_eq!((summary.failed, summary.dead_letter, summary.paused), (0, 0, false));
-    assert_eq!(world.traces(), 12);
+    assert_eq!(world.traces(), 6);
 }
 
 #[test]
