@@ -9,10 +9,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::AppState;
 use super::access::{Access, SESSION_MAX_S, SessionToken};
 use super::error::{ErrorBody, Result};
+use super::extract::Json;
 use super::guard::{Peer, session_token};
-use super::{AppState, Json};
 
 /// What every session cookie says: no script sees it, no other site sends it.
 const COOKIE: &str = "Path=/; HttpOnly; SameSite=Strict";

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -51,6 +51,9 @@ pub(super) enum Error {
         /// When to come back.
         seconds: u64,
     },
+    /// The path is known, but not with this method.
+    #[error("`{0}` cannot be done here")]
+    WrongMethod(Method),
     /// The body is no JSON, or not announced as such.
     #[error("the body must be JSON with `content-type: application/json`")]
     NotJson,
@@ -96,6 +99,7 @@ impl Error {
             Self::Refused(_) => (StatusCode::UNAUTHORIZED, "refused"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
+            Self::WrongMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, "wrong_method"),
             Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json"),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -114,6 +118,7 @@ impl Error {
             | Self::Refused(_)
             | Self::Forbidden(_)
             | Self::TooMany { .. }
+            | Self::WrongMethod(_)
             | Self::NotJson
             | Self::TooLarge { .. }
             | Self::Unavailable(_) => None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{self, HeaderName};
 use axum::response::{IntoResponse, Response};
@@ -24,6 +24,7 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::error::{Error, ErrorBody, Result};
+use super::extract::Query;
 use super::guard::session_token;
 use super::jobs::Job;
 use crate::records;
@@ -193,8 +194,8 @@ async fn catch_up(
     last: Option<i64>,
     sender: &Sender<Bytes>,
 ) -> Result<i64, Gone> {
-    send(sender, Bytes::from_static(b"retry: 2000\n\n")).await?;
     let (oldest, newest) = state.store(|store| store.event_range()).await.map_err(|_| Gone)?;
+    send(sender, Bytes::from_static(b"retry: 2000\n\n")).await?;
     let Some(mut last) = last else { return Ok(newest) };
     if last > newest || last + 1 < oldest || newest - last > BEHIND_MAX {
         return resync(state, sender).await;
@@ -240,10 +241,11 @@ impl Hub {
     pub(super) fn start(store: Store, closing: watch::Receiver<bool>) -> Self {
         let (sender, _) = broadcast::channel(QUEUE);
         let hub = sender.clone();
+        // From here on nothing is missed; if the store cannot say where here is, it is asked again.
+        let mut last = store.event_range().ok().map(|(_, newest)| newest);
         tokio::spawn(async move {
             let mut tick = tokio::time::interval(POLL);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut last = None;
             loop {
                 tokio::select! {
                     _ = tick.tick() => {}

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use axum::Json as Answer;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{Error, ErrorBody, Result};
+use super::extract::{Json, Path, Query};
 use super::log::{self, Log};
-use super::{AppState, Json, Page, Paging};
+use super::{AppState, Page, Paging};
 use crate::jobs::{Owner, Runner};
 use crate::recipe;
 use crate::records::{self, JobId, JobKind, PlanId};

@@ -1,7 +1,7 @@
 //! Keys for `/v1`: shown once, stored hashed.
 
 use axum::Json as Answer;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,7 +10,8 @@ use utoipa_axum::routes;
 
 use super::access;
 use super::error::{Error, ErrorBody, Result};
-use super::{AppState, Json, Page};
+use super::extract::{Json, Path};
+use super::{AppState, Page};
 use crate::store::ApiToken;
 
 /// A key's name at most; it is shown in a table.

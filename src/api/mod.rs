@@ -25,7 +25,7 @@ mod traces;
 mod ui;
 
 mod error;
-mod json;
+mod extract;
 mod state;
 
 use axum::Router;
@@ -38,6 +38,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
+use error::Error;
+
 pub use access::{
     DEFAULT_BASE, add_key, has_password, issue_setup_url, known_base, random_password, set_password,
 };
@@ -45,8 +47,6 @@ pub use guard::Hosts;
 pub use state::{AppState, Parts};
 pub use status::Gpu;
 pub use ui::WEB;
-
-use json::Json;
 
 /// Rows of a page where nobody says how many.
 const PAGE_ROWS: u32 = 100;
@@ -143,7 +143,10 @@ pub fn router(state: AppState) -> Router {
     let (closed, _) = closed().split_for_parts();
     let closed = closed.route_layer(from_fn_with_state(state.clone(), guard::session));
     let (open, _) = open().split_for_parts();
-    let api = open.merge(closed).layer(from_fn(guard::same_site));
+    let api = open
+        .merge(closed)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(guard::same_site));
     let v1 = Router::new()
         .route("/v1/{*rest}", any(forward))
         .route_layer(from_fn_with_state(state.clone(), guard::key));
@@ -155,13 +158,17 @@ pub fn router(state: AppState) -> Router {
         .route("/metrics", get(metrics::get_metrics))
         .merge(v1)
         .fallback(ui::serve)
-        .layer(DefaultBodyLimit::max(json::BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(extract::BODY_BYTES_MAX))
         .layer(from_fn_with_state(state.clone(), guard::door))
         .with_state(state)
 }
 
 async fn forward(State(state): State<AppState>, request: Request) -> Response {
     models::forward(&state, request).await
+}
+
+async fn wrong_method(request: Request) -> Error {
+    Error::WrongMethod(request.method().clone())
 }
 
 async fn description() -> Response {

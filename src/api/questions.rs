@@ -1,13 +1,14 @@
 //! Questions, in pages.
 
 use axum::Json as Answer;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{Error, ErrorBody, Result};
+use super::extract::Query;
 use super::{AppState, Page, limit_of};
 use crate::records::{self, QuestionId, Split};
 use crate::store::QuestionFilter;

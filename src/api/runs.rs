@@ -1,13 +1,14 @@
 //! Training runs and their curves.
 
 use axum::Json as Answer;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ErrorBody, Result};
+use super::extract::{Path, Query};
 use super::{AppState, Page};
 use crate::records::{self, RunId};
 use crate::store::{self, Store};

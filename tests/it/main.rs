@@ -13,3 +13,4 @@ mod grade;
 mod golden;
 mod openai;
 mod resume;
+mod up;
