@@ -10,6 +10,7 @@ mod distill;
 mod doctor;
 mod evaluate;
 mod foreground;
+mod gpu_check;
 mod grade;
 mod job;
 mod logits;
@@ -120,6 +121,9 @@ pub enum Command {
     Admin(admin::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Compare a GPU's results with the processor's
+    #[command(hide = true)]
+    GpuCheck(gpu_check::Args),
     /// Print the API's description
     #[command(hide = true)]
     Openapi(openapi::Args),
@@ -187,6 +191,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Config(args) => config::run(global, args),
         Command::Admin(args) => admin::run(global, args),
         Command::Completions(args) => completions::run(global, args),
+        Command::GpuCheck(args) => gpu_check::run(global, args),
         Command::Openapi(args) => openapi::run(global, args),
         Command::Job(args) => job::run(global, args),
         Command::Sandboxed(args) => sandboxed::run(global, args),

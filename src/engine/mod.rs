@@ -4,6 +4,7 @@
 //! implemented in `engine::burn`, the only folder that names burn. [`open_generator`] and
 //! [`open_trainer`] choose the backend at run time; built without one they say so.
 
+pub mod compare;
 pub mod fake;
 pub mod sampler;
 pub mod worker;

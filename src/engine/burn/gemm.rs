@@ -70,15 +70,16 @@ impl<'a> Target<'a> {
 /// `target (+)= scale * left · right`.
 #[expect(unsafe_code, reason = "the gemm crate takes pointers")]
 pub(crate) fn product(target: Target<'_>, left: View<'_>, right: View<'_>, scale: f32) {
+    let Target { values, row_stride, add } = target;
     let (rows, columns, depth) = (left.rows, right.columns, left.columns);
     assert_eq!(depth, right.rows, "the inner sizes of a product agree");
     assert!(left.is_inside() && right.is_inside(), "the operands lie inside their slices");
     if rows == 0 || columns == 0 {
         return;
     }
-    let last = (rows - 1) * target.row_stride + columns - 1;
-    assert!(last < target.values.len(), "the product lies inside its slice");
-    assert!(target.row_stride >= columns || rows == 1, "rows of the product do not overlap");
+    let last = (rows - 1) * row_stride + columns - 1;
+    assert!(last < values.len(), "the product lies inside its slice");
+    assert!(row_stride >= columns || rows == 1, "rows of the product do not overlap");
     let parallel = rows * columns * depth >= PARALLEL_MIN && rayon::current_num_threads() > 1;
     let parallelism = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
     // SAFETY: the three matrices lie inside their slices (asserted above), the target is borrowed
@@ -88,10 +89,10 @@ pub(crate) fn product(target: Target<'_>, left: View<'_>, right: View<'_>, scale
             rows,
             columns,
             depth,
-            target.values.as_mut_ptr(),
+            values.as_mut_ptr(),
             1,
-            target.row_stride as isize,
-            target.add,
+            row_stride as isize,
+            add,
             left.values.as_ptr(),
             left.column_stride as isize,
             left.row_stride as isize,

@@ -45,19 +45,20 @@ impl BurnTrainer {
         let weights = (values.into_iter().zip(&shapes))
             .map(|(values, parameter)| device::matrix(values, parameter.shape, &place.device))
             .collect();
-        let zeros = || {
+        let zeros = || -> Vec<Tensor<2>> {
             shapes.iter().map(|parameter| Tensor::zeros(parameter.shape, &place.device)).collect()
         };
+        let (first, second) = (zeros(), zeros());
         Ok(Self {
             tables: Tables::new(model.config.head_size, model.config.rope_theta),
             weights,
-            first: zeros(),
-            second: zeros(),
+            first,
+            second,
             gradients: None,
             steps: 0,
             adam,
-            shapes: shapes.clone(),
-            place: place.clone(),
+            place,
+            shapes,
             model,
         })
     }

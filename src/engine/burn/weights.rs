@@ -144,9 +144,10 @@ fn normal(random: &mut ChaCha8Rng, deviation: f64) -> f32 {
 
 fn eos_ids(config: &Value) -> Option<Vec<u32>> {
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    match config.get("eos_token_id")? {
-        Value::Array(ids) => Some(ids.iter().filter_map(id).collect()),
-        single => id(single).map(|id| vec![id]),
+    let value = config.get("eos_token_id")?;
+    match value.as_array() {
+        Some(ids) => Some(ids.iter().filter_map(id).collect()),
+        None => id(value).map(|id| vec![id]),
     }
 }
 
@@ -267,19 +268,19 @@ fn check_names(
 }
 
 pub(crate) fn convert(data: &[u8], dtype: Dtype, target: &mut [f32]) -> Result<(), String> {
-    let size = if dtype == Dtype::F32 { 4 } else { 2 };
-    let elements = data.chunks_exact(size).zip(target);
-    match dtype {
-        Dtype::F32 => elements.for_each(|(bytes, value)| {
-            *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
-        }),
-        Dtype::F16 => elements.for_each(|(bytes, value)| {
-            *value = half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
-        }),
-        Dtype::BF16 => elements.for_each(|(bytes, value)| {
-            *value = half::bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
-        }),
-        other => return Err(format!("tensors of type {other:?} cannot be read")),
+    let halves = || data.chunks_exact(2).map(|bytes| [bytes[0], bytes[1]]);
+    if dtype == Dtype::F32 {
+        for (value, b) in target.iter_mut().zip(data.chunks_exact(4)) {
+            *value = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+        }
+    } else if dtype == Dtype::F16 {
+        let values = halves().map(half::f16::from_le_bytes);
+        target.iter_mut().zip(values).for_each(|(target, value)| *target = value.to_f32());
+    } else if dtype == Dtype::BF16 {
+        let values = halves().map(half::bf16::from_le_bytes);
+        target.iter_mut().zip(values).for_each(|(target, value)| *target = value.to_f32());
+    } else {
+        return Err(format!("tensors of type {dtype:?} cannot be read"));
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ fn collect(events: &Receiver<Event>) -> (Vec<u32>, Event) {
     loop {
         match events.recv_timeout(PATIENCE).unwrap() {
             Event::Token(token) => tokens.push(token),
-            end => return (tokens, end),
+            end @ (Event::Finished(_) | Event::Failed(_)) => return (tokens, end),
         }
     }
 }
