@@ -8,9 +8,9 @@ mod cli;
 mod distill;
 mod env;
 mod evaluate;
-mod grade;
 #[cfg(feature = "cpu")]
 mod golden;
+mod grade;
 mod openai;
 mod resume;
 mod up;
