@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn durations_are_short() {
-        assert_eq!(duration(3.14), "3.1 s");
+        assert_eq!(duration(3.12), "3.1 s");
         assert_eq!(duration(252.0), "4 min 12 s");
         assert_eq!(duration(7_300.0), "2 h 1 min");
     }
