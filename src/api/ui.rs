@@ -47,10 +47,9 @@ pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Respo
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let wants_page = accepts.is_some_and(|accept| accept.contains("text/html"));
     let may_be_page = !name.contains('.') && !NOT_PAGES.iter().any(|prefix| is_below(path, prefix));
-    if name.is_empty() || (wants_page && may_be_page) {
-        if let Some(file) = Files::get("index.html") {
-            return answer("index.html", &file, &headers);
-        }
+    let is_page = name.is_empty() || (wants_page && may_be_page);
+    if let (true, Some(file)) = (is_page, Files::get("index.html")) {
+        return answer("index.html", &file, &headers);
     }
     (StatusCode::NOT_FOUND, "not found\n").into_response()
 }

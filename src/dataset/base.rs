@@ -68,7 +68,7 @@ impl Default for Base {
 impl Base {
     /// Everything that is wrong with it, all at once; empty if nothing is.
     pub fn problems(&self) -> Vec<String> {
-        let divides = |by: u32, what: u32| by > 0 && what > 0 && what % by == 0;
+        let divides = |by: u32, what: u32| by > 0 && what > 0 && what.is_multiple_of(by);
         let mut problems = Vec::new();
         if !divides(self.heads, self.hidden_size) || (self.hidden_size / self.heads) % 2 == 1 {
             problems.push(format!(

@@ -249,7 +249,7 @@ fn build(
             bail!("the traces changed while the dataset was built; build it again");
         }
     }
-    let dataset = cx.store.add_dataset(&config.name, arm, &hash, &path, &traces)?;
+    let dataset = cx.store.add_dataset((&config.name, arm), &hash, &path, &traces)?;
     Ok(Built {
         id: dataset.id.0,
         name: dataset.name,

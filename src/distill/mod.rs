@@ -172,11 +172,10 @@ pub fn run(cx: &Context, config: &Config, secrets: &Secrets) -> anyhow::Result<S
         }
     }
     summary.paused |= stopped_early;
-    if summary.requested > 0 && summary.succeeded == 0 && !summary.paused {
-        if let Some(error) = last_error {
-            let context = format!("`{}` answered none of the questions", label(config));
-            return Err(error.hinted().context(context));
-        }
+    let got_nothing = summary.requested > 0 && summary.succeeded == 0 && !summary.paused;
+    if let (true, Some(error)) = (got_nothing, last_error) {
+        let context = format!("`{}` answered none of the questions", label(config));
+        return Err(error.hinted().context(context));
     }
     Ok(summary)
 }

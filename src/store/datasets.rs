@@ -27,8 +27,7 @@ impl Store {
     /// If the database refuses; then nothing was added.
     pub fn add_dataset(
         &self,
-        name: &str,
-        arm: Arm,
+        (name, arm): (&str, Arm),
         hash: &str,
         path: &str,
         traces: &[TraceId],

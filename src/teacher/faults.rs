@@ -50,7 +50,7 @@ impl Rule {
     fn matches(&self, number: u64) -> bool {
         let any = [self.request, self.every, self.from, self.until].iter().any(Option::is_some);
         any && self.request.is_none_or(|request| request == number)
-            && self.every.is_none_or(|every| every > 0 && number % every == 0)
+            && self.every.is_none_or(|every| every > 0 && number.is_multiple_of(every))
             && self.from.is_none_or(|from| number >= from)
             && self.until.is_none_or(|until| number <= until)
     }

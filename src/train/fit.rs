@@ -161,7 +161,7 @@ pub fn fit(
             }
         }
         let every = task.config.save_every;
-        if every > 0 && fitting.done % every == 0 {
+        if every > 0 && fitting.done.is_multiple_of(every) {
             fitting.save(trainer.as_ref(), observer)?;
         }
     }
