@@ -53,7 +53,13 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// The data folder: database, datasets, models
-    #[arg(long = "data", value_name = "DIR", env = "THINKERY_DATA_DIR", global = true)]
+    #[arg(
+        long = "data",
+        value_name = "DIR",
+        env = "THINKERY_DATA_DIR",
+        hide_env_values = true,
+        global = true
+    )]
     pub data: Option<PathBuf>,
     /// Print the result as one JSON object on standard output
     #[arg(long, global = true)]

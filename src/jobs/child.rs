@@ -22,8 +22,8 @@ use crate::stage::Stop;
 /// How long a helper may take until it listens: a model of some GB has to be read.
 const HELPER_START: Duration = Duration::from_secs(300);
 
-/// How long a helper may take to end before it is killed.
-const HELPER_END: Duration = Duration::from_secs(1);
+/// How long a helper may take to end before it is killed; it has nothing to lose.
+const HELPER_END: Duration = Duration::from_millis(300);
 
 /// Between two looks at a process.
 pub(super) const POLL: Duration = Duration::from_millis(20);
@@ -39,7 +39,8 @@ pub struct Launch {
     pub secrets: Secrets,
 }
 
-/// Seconds between SIGTERM and SIGKILL. Training writes a checkpoint first.
+/// Time between SIGTERM and SIGKILL: a job is to be gone within two seconds, and whatever it has not
+/// stored is on the work list again. Training writes a checkpoint first.
 pub(super) fn grace(kind: JobKind) -> Duration {
     match kind {
         JobKind::Train => Duration::from_secs(30),
@@ -48,7 +49,7 @@ pub(super) fn grace(kind: JobKind) -> Duration {
         | JobKind::Verify
         | JobKind::Dataset
         | JobKind::Evaluate
-        | JobKind::Serve => Duration::from_millis(1_700),
+        | JobKind::Serve => Duration::from_millis(1_200),
     }
 }
 

@@ -3,12 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
-
-/// Longer than anything a test waits for; a hung program fails instead of blocking the suite.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A data folder in a temporary directory. Dropping it removes everything.
 pub(crate) struct TestEnv {
@@ -143,18 +139,5 @@ impl Drop for Running {
     fn drop(&mut self) {
         _ = self.0.kill();
         _ = self.0.wait();
-    }
-}
-
-/// Waits until `done` gives something.
-#[track_caller]
-pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let since = Instant::now();
-    loop {
-        if let Some(value) = done() {
-            return value;
-        }
-        assert!(since.elapsed() < PATIENCE, "waited too long for {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

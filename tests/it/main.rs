@@ -12,5 +12,6 @@ mod evaluate;
 mod golden;
 mod grade;
 mod openai;
+#[cfg(feature = "cpu")]
 mod resume;
 mod up;

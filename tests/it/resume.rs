@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 use thinkery::records::{JobId, JobState};
 use thinkery::store::{DataLock, Store};
 
-use crate::env::{Running, TestEnv, until};
+use crate::env::{Running, TestEnv};
 
 /// A rehearsal of every stage that takes seconds.
 const SMALL: &[&str] = &[
@@ -28,6 +28,9 @@ const SMALL: &[&str] = &[
     "--set=evaluate.max_tokens=24",
     "--set=serve.max_tokens=16",
 ];
+
+/// Longer than anything a test waits for; a hung program fails instead of blocking the suite.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often something is killed.
 const KILLS: usize = 24;
@@ -101,6 +104,19 @@ fn running_job(env: &TestEnv) -> Option<(JobId, Pid)> {
     let jobs = store.jobs_in(&[JobState::Running, JobState::Stopping]).ok()?;
     let job = jobs.first()?;
     Some((job.id, Pid::from_raw(i32::try_from(job.pid?).unwrap())?))
+}
+
+/// Waits until `done` gives something.
+#[track_caller]
+fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(since.elapsed() < PATIENCE, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[derive(Debug)]
