@@ -1,6 +1,6 @@
 //! What counts as an answer.
 
-use std::time::Instant;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{last_boxed, last_code_block};
 
@@ -61,10 +61,12 @@ fn an_unclosed_block_counts_only_if_it_is_the_only_one() {
 
 #[test]
 fn garbage_takes_no_time() {
-    let start = Instant::now();
+    // Processor time: a busy machine is no reason to fail.
+    let seconds = || clock_gettime(ClockId::ThreadCPUTime).tv_sec;
+    let start = seconds();
     let megabyte = 1 << 20;
     assert_eq!(last_boxed(&r"\boxed{".repeat(megabyte / 7)), None);
     assert_eq!(last_code_block(&"`".repeat(megabyte)), None);
     assert_eq!(last_code_block(&"```x\n".repeat(megabyte / 5)).map(|_| ()), Some(()));
-    assert!(start.elapsed().as_secs() < 5, "took {:?}", start.elapsed());
+    assert!(seconds() - start < 5, "took {} s", seconds() - start);
 }
