@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "evaluate",
         &["records", "store", "stage", "chat", "engine", "formats", "verify", "sandbox", "hint"],
     ),
-    ("serve", &["records", "store", "chat", "engine", "hint"]),
+    ("serve", &["records", "store", "stage", "chat", "engine", "hint"]),
     ("teacher", &["records", "questions", "hint"]),
     (
         "recipe",
@@ -81,7 +81,7 @@ const REGISTRIES: &[(&str, &str, &[&str])] = &[
         "BENCHMARKS",
         &["mod", "tests", "file", "protocol", "report", "sample", "score", "target"],
     ),
-    ("src/engine/burn/architectures", "ARCHITECTURES", &["mod", "tests"]),
+    ("src/engine/burn/architectures", "ARCHITECTURES", &["mod", "tests", "hf_config"]),
 ];
 
 struct Source {
