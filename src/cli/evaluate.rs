@@ -30,7 +30,7 @@ pub struct Args {
     max_tokens: Option<u32>,
     /// Sampling temperature
     #[arg(long)]
-    temperature: Option<f32>,
+    temperature: Option<f64>,
     /// Where the model runs: `cpu` or `cuda:0`
     #[arg(long, default_value = "cpu")]
     device: String,

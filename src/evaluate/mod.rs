@@ -95,9 +95,9 @@ pub struct Config {
     /// Answers per problem. OpenThoughts: 5 for AIME and AMC.
     pub samples: u32,
     /// Sampling temperature. OpenThoughts: 0.7.
-    pub temperature: f32,
+    pub temperature: f64,
     /// Probability mass to sample from. OpenThoughts: 1.
-    pub top_p: f32,
+    pub top_p: f64,
     /// Tokens of an answer at most. OpenThoughts: 32768; small models need less.
     pub max_tokens: u32,
     /// Every sample's seed follows from it, the problem and the sample's number.

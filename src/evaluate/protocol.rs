@@ -12,9 +12,9 @@ pub struct Protocol {
     /// Answers per problem.
     pub samples: u32,
     /// Sampling temperature; 0 is greedy.
-    pub temperature: f32,
+    pub temperature: f64,
     /// Probability mass to sample from; 1 is all.
-    pub top_p: f32,
+    pub top_p: f64,
     /// Tokens of an answer at most.
     pub max_tokens: u32,
     /// What every sample's seed follows from.

@@ -83,8 +83,8 @@ struct Work {
 fn work(config: &Config, targets: &[Target]) -> anyhow::Result<Vec<Work>> {
     let request = |target: &Target, problem: &Problem, sample: u32| Request {
         messages: vec![Message::user(problem.asked())],
-        temperature: config.temperature,
-        top_p: config.top_p,
+        temperature: config.temperature as f32,
+        top_p: config.top_p as f32,
         max_tokens: config.max_tokens,
         seed: target.protocol.sample_seed(&problem.id, sample),
     };

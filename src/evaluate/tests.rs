@@ -225,6 +225,14 @@ fn a_model_that_is_not_there_is_named() {
 }
 
 #[test]
+fn numbers_are_written_as_they_were_given() {
+    let written = serde_json::to_value(Config::default()).unwrap();
+    assert_eq!(written["temperature"].to_string(), "0.7");
+    let protocol = serde_json::to_value(Config::default().protocol()).unwrap();
+    assert_eq!(protocol["temperature"].to_string(), "0.7");
+}
+
+#[test]
 fn settings_that_make_no_sense_are_all_named() {
     let config = Config { samples: 0, top_p: 0.0, models: Vec::new(), ..Config::default() };
     assert_eq!(config.problems().len(), 3);

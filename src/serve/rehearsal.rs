@@ -39,7 +39,7 @@ pub struct Config {
     /// Tokens of the answer at most. Ours.
     pub max_tokens: u32,
     /// 0 is greedy. Ours: one answer, always the same.
-    pub temperature: f32,
+    pub temperature: f64,
 }
 
 impl Default for Config {
