@@ -132,7 +132,7 @@ fn existing(dir: &Path) -> PathBuf {
 
 fn disk(dir: &Path) -> Check {
     let shown = dir.display();
-    match rustix::fs::statvfs(&existing(dir)) {
+    match rustix::fs::statvfs(existing(dir)) {
         Ok(facts) => {
             let free = facts.f_bavail * facts.f_frsize;
             let found = format!("{} free for `{shown}`", units::bytes(free));
