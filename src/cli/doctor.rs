@@ -13,7 +13,7 @@ use crate::store::{DataLock, Error};
 /// Where `up` listens unless told otherwise.
 const PORT: u16 = 8642;
 
-/// Free disk space that a rehearsal needs, with room to spare; it was measured to leave 150 MB.
+/// Free disk space that a rehearsal needs, with room to spare; a guess, to be measured.
 const DISK_BYTES_MIN: u64 = 1 << 30;
 
 /// Memory that a rehearsal may use.
