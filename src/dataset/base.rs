@@ -45,6 +45,9 @@ pub struct Base {
     pub context: u32,
     /// Base of the rotary angles. Qwen2.5: 1e6; 1e4 suits short contexts.
     pub rope_theta: f64,
+    /// Standard deviation of the weights as they are drawn. Qwen2.5: 0.02, which suits widths of
+    /// thousands; a narrow model learns faster from larger ones.
+    pub initializer_range: f64,
     /// How conversations are written; decides the token that ends an answer.
     pub template: TemplateName,
 }
@@ -60,6 +63,7 @@ impl Default for Base {
             key_value_heads: 2,
             context: 1_024,
             rope_theta: 10_000.0,
+            initializer_range: 0.02,
             template: TemplateName::Qwen25Openthinker,
         }
     }
@@ -97,7 +101,7 @@ impl Base {
             "eos_token_id": eos,
             "hidden_act": "silu",
             "hidden_size": self.hidden_size,
-            "initializer_range": 0.02,
+            "initializer_range": self.initializer_range,
             "intermediate_size": self.intermediate_size,
             "max_position_embeddings": self.context,
             "model_type": "qwen2",
@@ -162,6 +166,15 @@ pub fn make(dir: &Path, base: &Base, texts: &[String]) -> anyhow::Result<bool> {
 /// What stands in every example, word for word.
 fn words() -> Vec<String> {
     let mut words: Vec<String> = TAGS.iter().map(|tag| (*tag).to_owned()).collect();
+    // The same with the line breaks and role names around them: the longest match wins.
+    let [thought, end_thought, solution, end] = TAGS;
+    words.push(format!("{thought}\n\n"));
+    words.push(format!("\n\n{end_thought}\n\n{solution}\n\n"));
+    words.push(format!("\n\n{end}"));
+    words.push(format!("system\n{DEFAULT_SYSTEM}"));
+    words.push(format!("user\n{}", user_prompt(Asked::Math, "")));
+    words.push("assistant\n".to_owned());
+    words.push("The answer is \\boxed{".to_owned());
     let code = |fn_name| Asked::Code { fn_name, starter_code: None };
     words.push(DEFAULT_SYSTEM.to_owned());
     words.push(user_prompt(Asked::Math, ""));
