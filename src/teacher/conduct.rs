@@ -18,10 +18,13 @@ pub const TRUNCATED: f64 = 0.02;
 pub const REFUSED: f64 = 0.01;
 
 /// Share of wrong traces that are right up to the last line.
-const FINAL: f64 = 0.2;
+const FINAL: f64 = 0.1;
 
-/// By how much a slip is off, the common ones more often: off by one, or a carry forgotten.
-const SLIPS: [i64; 6] = [1, 1, 1, -1, -1, 10];
+/// Share of the other wrong traces that slip in their last step, where the numbers are largest.
+const LAST: f64 = 0.75;
+
+/// By how much a slip is off: one too many, more often than one too few.
+const SLIPS: [i64; 5] = [1, 1, 1, 1, -1];
 
 /// How often a slip is drawn again that happens to leave the answer right.
 const DRAWS_MAX: usize = 16;
@@ -79,7 +82,8 @@ fn mistaken(text: &str, right: &Solved, rng: &mut ChaCha8Rng) -> Solved {
     let steps = steps(text).max(1);
     for _ in 0..DRAWS_MAX {
         let by = SLIPS[rng.random_range(0..SLIPS.len())];
-        let at = rng.random_range(0..steps);
+        let any = rng.random_range(0..steps);
+        let at = if rng.random::<f64>() < LAST { steps - 1 } else { any };
         let slip = if rng.random::<f64>() < FINAL { Slip::Final(by) } else { Slip::Step(at, by) };
         let slipped =
             solve_with(text, Some(slip)).filter(|slipped| slipped.solution != right.solution);

@@ -123,7 +123,8 @@ impl Work {
         self.steps.push(step);
     }
 
-    /// Writes down `a symbol b = result` after `why`, and hands on the result.
+    /// Writes down `a symbol b = result` after `why`, and hands on the result. Without spaces: a
+    /// digit is a token of its own, and so is each space before one.
     fn compute(&mut self, why: &str, a: i64, symbol: char, b: i64) -> i64 {
         let right = match symbol {
             '+' => a + b,
@@ -133,7 +134,7 @@ impl Work {
             _ => a.div_euclid(b.max(1)),
         };
         let result = self.result(right);
-        self.say(format!("{why}{a} {symbol} {b} = {result}."));
+        self.say(format!("{why}{a}{symbol}{b}={result}"));
         result
     }
 
@@ -163,42 +164,43 @@ enum Answer {
 fn math(problem: &Problem, work: &mut Work) -> Answer {
     match *problem {
         Problem::Arithmetic { a, b, c, d } => {
-            let sum = work.compute("First, ", a, '+', b);
-            let product = work.compute("Then, ", sum, '*', c);
-            Answer::Whole(work.compute("Last, ", product, '-', d))
+            let sum = work.compute("", a, '+', b);
+            let rest = work.compute("", sum, '-', c);
+            Answer::Whole(work.compute("", rest, '*', d))
         }
         Problem::Equation { a, b, c, minus } => {
             let symbol = if minus { '+' } else { '-' };
-            let product = work.compute(&format!("So {a} * x = "), c, symbol, b);
-            Answer::Whole(work.compute("So x = ", product, '/', a))
+            let quotient = work.compute(&format!("x/{a}="), c, symbol, b);
+            Answer::Whole(work.compute("x=", quotient, '*', a))
         }
-        Problem::Fraction { a, b, d, minus } => fraction([a, b, d], minus, work),
-        Problem::Units { unit, amount, rest } => {
-            work.say(format!("One {} is {} {}.", unit.one, unit.ratio, unit.small));
-            let whole = work.compute("First, ", amount, '*', unit.ratio);
-            Answer::Whole(work.compute("Then, ", whole, '+', rest))
+        Problem::Fraction { a, b, c, d } => fraction([a, b, c, d], work),
+        Problem::Units { unit, a, b } => {
+            let amount = work.compute("", a, '+', b);
+            Answer::Whole(work.compute("", amount, '*', unit.ratio))
         }
-        Problem::Modular { a, b, m } => {
-            let sum = work.compute("First, ", a, '+', b);
+        Problem::Modular { a, b, c, m } => {
+            let sum = work.compute("", a, '+', b);
+            let sum = work.compute("", sum, '+', c);
             let times = sum.div_euclid(m);
-            let multiple = work.compute("Then, ", m, '*', times);
-            Answer::Whole(work.compute("Last, ", sum, '-', multiple))
+            let multiple = work.compute("", m, '*', times);
+            Answer::Whole(work.compute("", sum, '-', multiple))
         }
         Problem::Sequence { start, step, term } => {
-            let step = work.compute("The difference is ", start + step, '-', start);
-            let jumps = work.compute("The jumps are ", term, '-', 1);
-            let way = work.compute("First, ", jumps, '*', step);
-            Answer::Whole(work.compute("Then, ", start, '+', way))
+            let difference = work.compute("", start + step, '-', start);
+            let mut value = start + 2 * step;
+            for number in 4..=term {
+                value = work.compute(&format!("Term {number}: "), value, '+', difference);
+            }
+            Answer::Whole(value)
         }
     }
 }
 
-fn fraction([a, b, d]: [i64; 3], minus: bool, work: &mut Work) -> Answer {
-    let symbol = if minus { '-' } else { '+' };
-    let top = work.compute("The numerator is ", a, symbol, b);
-    work.say(format!("The fraction is {top}/{d}."));
+fn fraction([a, b, c, d]: [i64; 4], work: &mut Work) -> Answer {
+    let sum = work.compute("", a, '+', b);
+    let top = work.compute("", sum, '-', c);
     let by = common_divisor(top.abs(), d);
-    work.say(format!("Both are divisible by {by}."));
+    work.say(format!("Divide {top}/{d} by {by}"));
     let top = work.compute("", top, '/', by);
     let bottom = work.compute("", d, '/', by);
     Answer::Fraction(top, bottom)

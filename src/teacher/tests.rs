@@ -24,7 +24,7 @@ fn every_question_with_a_box_is_solved_right() {
 
 #[test]
 fn questions_are_recognised_inside_their_prompts() {
-    let bare = "Compute (1 + 2) * 3 - 4.";
+    let bare = "Compute (1 + 2 - 1) * 4.";
     let asked = format!("Return your final response within \\boxed{{}}. {bare}");
     assert_eq!(solve(&asked), solve(bare));
     for task in code::space() {
@@ -50,8 +50,8 @@ fn a_slip_is_carried_through_to_a_wrong_answer() {
         assert_eq!(wrong.reasoning, right.reasoning);
         assert_ne!(wrong.solution, right.solution);
     }
-    let slipped = solve_with("Compute (1 + 2) * 3 - 4.", Some(Slip::Step(0, 1))).unwrap();
-    assert_eq!(slipped.reasoning, "First, 1 + 2 = 4.\n\nThen, 4 * 3 = 12.\n\nLast, 12 - 4 = 8.");
+    let slipped = solve_with("Compute (1 + 2 - 1) * 4.", Some(Slip::Step(0, 1))).unwrap();
+    assert_eq!(slipped.reasoning, "1+2=4\n\n4-1=3\n\n3*4=12");
     assert_eq!(boxed(&slipped.solution), "8");
 }
 
@@ -107,7 +107,7 @@ fn wrong_traces_are_wrong_and_the_others_right() {
 
 #[test]
 fn seed_question_and_sample_decide_and_nothing_else() {
-    let problem = "Compute (1 + 2) * 3 - 4.";
+    let problem = "Compute (1 + 2 - 1) * 4.";
     let answers = |seed: u64| (0..20).map(move |sample| conduct(seed, problem, sample));
     assert!(answers(1).eq(answers(1)));
     assert!(!answers(1).eq(answers(2)));

@@ -9,35 +9,39 @@ use std::fmt;
 use crate::records::{Domain, NewQuestion, Split};
 
 /// Ranges of the parameters; each bound is inclusive. Widening one makes its family harder.
+///
+/// Each family has several times as many problems as there are number facts in them, and the facts
+/// are small and shared: a model of a million parameters that has seen a few hundred problems then
+/// knows every step of the rest. With as many facts as problems it learns them by heart (LOG.md).
 mod range {
     use std::ops::RangeInclusive;
 
-    /// Summands of `arithmetic`.
-    pub(super) const ARITHMETIC_SUMMAND: RangeInclusive<i64> = 1..=6;
+    /// The three summands of `arithmetic`; the last is taken away.
+    pub(super) const ARITHMETIC_SUMMAND: RangeInclusive<i64> = 1..=8;
     /// Factor of `arithmetic`.
-    pub(super) const ARITHMETIC_FACTOR: RangeInclusive<i64> = 2..=5;
-    /// What `arithmetic` takes away at the end.
-    pub(super) const ARITHMETIC_LESS: RangeInclusive<i64> = 1..=9;
-    /// Factor in front of the unknown of `equation`.
-    pub(super) const EQUATION_FACTOR: RangeInclusive<i64> = 2..=9;
-    /// The unknown of `equation`.
-    pub(super) const EQUATION_UNKNOWN: RangeInclusive<i64> = 1..=9;
+    pub(super) const ARITHMETIC_FACTOR: RangeInclusive<i64> = 2..=4;
+    /// What the unknown of `equation` is divided by.
+    pub(super) const EQUATION_DIVISOR: RangeInclusive<i64> = 2..=9;
+    /// The unknown of `equation`, divided.
+    pub(super) const EQUATION_QUOTIENT: RangeInclusive<i64> = 1..=9;
     /// What `equation` adds or takes away.
     pub(super) const EQUATION_CONSTANT: RangeInclusive<i64> = 1..=9;
     /// Denominators of `fraction`.
-    pub(super) const FRACTION_DENOMINATOR: RangeInclusive<i64> = 3..=13;
-    /// How many of the larger unit `units` converts.
-    pub(super) const UNITS_AMOUNT: RangeInclusive<i64> = 2..=12;
-    /// Summands of `modular`.
-    pub(super) const MODULAR_SUMMAND: RangeInclusive<i64> = 5..=20;
+    pub(super) const FRACTION_DENOMINATOR: [i64; 6] = [8, 9, 10, 12, 15, 16];
+    /// The three numerators of `fraction`; the last is taken away.
+    pub(super) const FRACTION_NUMERATOR: RangeInclusive<i64> = 1..=6;
+    /// How many of the larger unit `units` converts, twice.
+    pub(super) const UNITS_AMOUNT: RangeInclusive<i64> = 1..=9;
+    /// The three summands of `modular`.
+    pub(super) const MODULAR_SUMMAND: RangeInclusive<i64> = 1..=7;
     /// Divisors of `modular`.
-    pub(super) const MODULAR_DIVISOR: RangeInclusive<i64> = 3..=7;
+    pub(super) const MODULAR_DIVISOR: RangeInclusive<i64> = 3..=5;
     /// First term of `sequence`.
-    pub(super) const SEQUENCE_START: RangeInclusive<i64> = 1..=18;
+    pub(super) const SEQUENCE_START: RangeInclusive<i64> = 1..=30;
     /// Difference of `sequence`.
     pub(super) const SEQUENCE_STEP: RangeInclusive<i64> = 2..=9;
     /// Which term of `sequence` is asked for.
-    pub(super) const SEQUENCE_TERM: RangeInclusive<i64> = 4..=10;
+    pub(super) const SEQUENCE_TERM: RangeInclusive<i64> = 4..=7;
 }
 
 /// A kind of problem.
@@ -62,53 +66,52 @@ pub static FAMILIES: &[Family] = &[
 /// Two units of which the larger holds a whole number of the smaller.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unit {
-    /// One of the larger.
-    pub one: &'static str,
     /// Several of the larger.
     pub large: &'static str,
     /// Several of the smaller.
     pub small: &'static str,
     /// How many of the smaller make one of the larger.
     pub ratio: i64,
-    /// Remainders are multiples of this.
-    pub every: i64,
 }
 
-const fn unit(names: [&'static str; 3], ratio: i64, every: i64) -> Unit {
-    Unit { one: names[0], large: names[1], small: names[2], ratio, every }
+const fn unit(large: &'static str, small: &'static str, ratio: i64) -> Unit {
+    Unit { large, small, ratio }
 }
 
 /// The pairs of units that `units` converts.
 pub static UNITS: &[Unit] = &[
-    unit(["week", "weeks", "days"], 7, 1),
-    unit(["foot", "feet", "inches"], 12, 1),
-    unit(["yard", "yards", "feet"], 3, 1),
-    unit(["gallon", "gallons", "quarts"], 4, 1),
-    unit(["hour", "hours", "minutes"], 60, 5),
-    unit(["minute", "minutes", "seconds"], 60, 5),
-    unit(["meter", "meters", "centimeters"], 100, 5),
-    unit(["pound", "pounds", "ounces"], 16, 1),
-    unit(["year", "years", "months"], 12, 1),
-    unit(["decade", "decades", "years"], 10, 1),
+    unit("weeks", "days", 7),
+    unit("feet", "inches", 12),
+    unit("yards", "feet", 3),
+    unit("gallons", "quarts", 4),
+    unit("hours", "minutes", 60),
+    unit("minutes", "seconds", 60),
+    unit("meters", "centimeters", 100),
+    unit("years", "months", 12),
+    unit("decades", "years", 10),
+    unit("centuries", "years", 100),
+    unit("kilometers", "meters", 1_000),
+    unit("kilograms", "grams", 1_000),
+    unit("nickels", "cents", 5),
 ];
 
 /// One problem with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Problem {
-    /// `(a + b) * c - d`.
+    /// `(a + b - c) * d`.
     Arithmetic {
         /// First summand.
         a: i64,
         /// Second summand.
         b: i64,
-        /// Factor.
-        c: i64,
         /// Taken away.
+        c: i64,
+        /// Factor.
         d: i64,
     },
-    /// `a * x + b = c`, or with a minus.
+    /// `x/a + b = c`, or with a minus.
     Equation {
-        /// Factor of the unknown.
+        /// What the unknown is divided by.
         a: i64,
         /// Added or taken away.
         b: i64,
@@ -117,32 +120,34 @@ pub enum Problem {
         /// Whether `b` is taken away.
         minus: bool,
     },
-    /// `a/d + b/d`, or with a minus, in lowest terms.
+    /// `a/d + b/d - c/d` in lowest terms.
     Fraction {
         /// First numerator.
         a: i64,
         /// Second numerator.
         b: i64,
-        /// The denominator of both.
+        /// The numerator that is taken away.
+        c: i64,
+        /// The denominator of all.
         d: i64,
-        /// Whether the second is taken away.
-        minus: bool,
     },
-    /// `amount` large units and `rest` small ones, in small ones.
+    /// Two amounts of large units together, in small ones.
     Units {
         /// Which units.
         unit: &'static Unit,
         /// Large units.
-        amount: i64,
-        /// Small units.
-        rest: i64,
+        a: i64,
+        /// More of them.
+        b: i64,
     },
-    /// `(a + b)` modulo `m`.
+    /// `(a + b + c)` modulo `m`.
     Modular {
         /// First summand.
         a: i64,
         /// Second summand.
         b: i64,
+        /// Third summand.
+        c: i64,
         /// Divisor.
         m: i64,
     },
@@ -159,21 +164,20 @@ pub enum Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = |minus: bool| if minus { '-' } else { '+' };
         match *self {
-            Self::Arithmetic { a, b, c, d } => write!(f, "Compute ({a} + {b}) * {c} - {d}."),
+            Self::Arithmetic { a, b, c, d } => write!(f, "Compute ({a} + {b} - {c}) * {d}."),
             Self::Equation { a, b, c, minus } => {
-                write!(f, "Solve {a} * x {} {b} = {c} for x.", sign(minus))
+                let sign = if minus { '-' } else { '+' };
+                write!(f, "Solve x/{a} {sign} {b} = {c} for x.")
             }
-            Self::Fraction { a, b, d, minus } => {
-                write!(f, "Compute {a}/{d} {} {b}/{d} in lowest terms.", sign(minus))
+            Self::Fraction { a, b, c, d } => {
+                write!(f, "Compute {a}/{d} + {b}/{d} - {c}/{d} in lowest terms.")
             }
-            Self::Units { unit, amount, rest } => {
-                let Unit { large, small, .. } = unit;
-                write!(f, "How many {small} are {amount} {large} and {rest} {small}?")
+            Self::Units { unit: Unit { large, small, .. }, a, b } => {
+                write!(f, "How many {small} are {a} {large} and {b} {large}?")
             }
-            Self::Modular { a, b, m } => {
-                write!(f, "Find the remainder when {a} + {b} is divided by {m}.")
+            Self::Modular { a, b, c, m } => {
+                write!(f, "Find the remainder when {a} + {b} + {c} is divided by {m}.")
             }
             Self::Sequence { start, step, term } => {
                 let (second, third) = (start + step, start + 2 * step);
@@ -188,19 +192,18 @@ impl Problem {
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let numbers = numbers(text);
-        let minus = text.contains(" - ");
         let guess = match (text.split(' ').next()?, numbers.as_slice()) {
-            ("Compute", &[a, d, b, _]) if text.contains('/') => Self::Fraction { a, b, d, minus },
             ("Compute", &[a, b, c, d]) => Self::Arithmetic { a, b, c, d },
-            ("Solve", &[a, b, c]) => Self::Equation { a, b, c, minus },
-            ("How", &[amount, rest]) => {
+            ("Compute", &[a, _, b, _, c, d]) => Self::Fraction { a, b, c, d },
+            ("Solve", &[a, b, c]) => Self::Equation { a, b, c, minus: text.contains(" - ") },
+            ("How", &[a, b]) => {
                 let named = |unit: &&Unit| {
-                    text.contains(&format!("{amount} {} and", unit.large))
-                        && text.contains(&format!("many {} are", unit.small))
+                    let Unit { large, small, .. } = unit;
+                    text == format!("How many {small} are {a} {large} and {b} {large}?")
                 };
-                Self::Units { unit: UNITS.iter().find(named)?, amount, rest }
+                Self::Units { unit: UNITS.iter().find(named)?, a, b }
             }
-            ("Find", &[a, b, m]) => Self::Modular { a, b, m },
+            ("Find", &[a, b, c, m]) if text.contains("remainder") => Self::Modular { a, b, c, m },
             ("Find", &[term, start, second, _]) => {
                 Self::Sequence { start, step: second - start, term }
             }
@@ -235,18 +238,18 @@ impl Problem {
     /// The exact answer: an integer, or a fraction in lowest terms.
     pub fn answer(&self) -> String {
         match *self {
-            Self::Arithmetic { a, b, c, d } => (a * c + b * c - d).to_string(),
+            Self::Arithmetic { a, b, c, d } => (a * d + b * d - c * d).to_string(),
             Self::Equation { a, b, c, minus } => {
-                // The unknown is small: trying is independent of how the teacher divides.
-                let side = |x: &i64| if minus { a * x - b } else { a * x + b };
-                (-200..=200).find(|x| side(x) == c).map_or_else(|| "none".into(), |x| x.to_string())
+                // The unknown is small: trying is independent of how the teacher solves.
+                let side = |x: &i64| if minus { x - b * a } else { x + b * a };
+                (-200..=200)
+                    .find(|x| side(x) == c * a)
+                    .map_or_else(|| "none".into(), |x| x.to_string())
             }
-            Self::Fraction { a, b, d, minus } => lowest_terms(if minus { a - b } else { a + b }, d),
-            Self::Units { unit, amount, rest } => (unit.ratio * amount + rest).to_string(),
-            Self::Modular { a, b, m } => ((a % m + b % m) % m).to_string(),
-            Self::Sequence { start, step, term } => {
-                (1..term).fold(start, |value, _| value + step).to_string()
-            }
+            Self::Fraction { a, b, c, d } => lowest_terms(a + b - c, d),
+            Self::Units { unit, a, b } => (unit.ratio * a + unit.ratio * b).to_string(),
+            Self::Modular { a, b, c, m } => ((a % m + b % m + c % m) % m).to_string(),
+            Self::Sequence { start, step, term } => (start + step * (term - 1)).to_string(),
         }
     }
 
@@ -255,7 +258,7 @@ impl Problem {
         let problem = self.to_string();
         let numbers: Vec<String> = numbers(&problem).iter().map(i64::to_string).collect();
         let mark = match *self {
-            Self::Equation { minus: true, .. } | Self::Fraction { minus: true, .. } => "-minus",
+            Self::Equation { minus: true, .. } => "-minus",
             Self::Units { unit, .. } => unit.large,
             Self::Equation { .. }
             | Self::Fraction { .. }
@@ -296,12 +299,8 @@ fn arithmetic() -> Vec<Problem> {
     let mut space = Vec::new();
     for a in range::ARITHMETIC_SUMMAND {
         for b in range::ARITHMETIC_SUMMAND {
-            for c in range::ARITHMETIC_FACTOR {
-                for d in range::ARITHMETIC_LESS {
-                    if (a + b) * c >= d {
-                        space.push(Problem::Arithmetic { a, b, c, d });
-                    }
-                }
+            for c in range::ARITHMETIC_SUMMAND.filter(|c| a + b > *c) {
+                space.extend(range::ARITHMETIC_FACTOR.map(|d| Problem::Arithmetic { a, b, c, d }));
             }
         }
     }
@@ -310,12 +309,12 @@ fn arithmetic() -> Vec<Problem> {
 
 fn equation() -> Vec<Problem> {
     let mut space = Vec::new();
-    for a in range::EQUATION_FACTOR {
-        for x in range::EQUATION_UNKNOWN {
+    for a in range::EQUATION_DIVISOR {
+        for quotient in range::EQUATION_QUOTIENT {
             for b in range::EQUATION_CONSTANT {
-                space.push(Problem::Equation { a, b, c: a * x + b, minus: false });
-                if a * x >= b {
-                    space.push(Problem::Equation { a, b, c: a * x - b, minus: true });
+                space.push(Problem::Equation { a, b, c: quotient + b, minus: false });
+                if quotient >= b {
+                    space.push(Problem::Equation { a, b, c: quotient - b, minus: true });
                 }
             }
         }
@@ -326,12 +325,10 @@ fn equation() -> Vec<Problem> {
 fn fraction() -> Vec<Problem> {
     let mut space = Vec::new();
     for d in range::FRACTION_DENOMINATOR {
-        for a in 1..d {
-            for b in 1..d {
-                space.push(Problem::Fraction { a, b, d, minus: false });
-                if a > b {
-                    space.push(Problem::Fraction { a, b, d, minus: true });
-                }
+        for a in range::FRACTION_NUMERATOR {
+            for b in range::FRACTION_NUMERATOR {
+                let rest = range::FRACTION_NUMERATOR.filter(|c| a + b > *c);
+                space.extend(rest.map(|c| Problem::Fraction { a, b, c, d }));
             }
         }
     }
@@ -341,10 +338,8 @@ fn fraction() -> Vec<Problem> {
 fn units() -> Vec<Problem> {
     let mut space = Vec::new();
     for unit in UNITS {
-        for amount in range::UNITS_AMOUNT {
-            for rest in (unit.every..unit.ratio).step_by(unit.every as usize) {
-                space.push(Problem::Units { unit, amount, rest });
-            }
+        for a in range::UNITS_AMOUNT {
+            space.extend(range::UNITS_AMOUNT.map(|b| Problem::Units { unit, a, b }));
         }
     }
     space
@@ -354,8 +349,8 @@ fn modular() -> Vec<Problem> {
     let mut space = Vec::new();
     for a in range::MODULAR_SUMMAND {
         for b in range::MODULAR_SUMMAND {
-            for m in range::MODULAR_DIVISOR {
-                space.push(Problem::Modular { a, b, m });
+            for c in range::MODULAR_SUMMAND {
+                space.extend(range::MODULAR_DIVISOR.map(|m| Problem::Modular { a, b, c, m }));
             }
         }
     }
@@ -366,9 +361,8 @@ fn sequence() -> Vec<Problem> {
     let mut space = Vec::new();
     for start in range::SEQUENCE_START {
         for step in range::SEQUENCE_STEP {
-            for term in range::SEQUENCE_TERM {
-                space.push(Problem::Sequence { start, step, term });
-            }
+            let terms = range::SEQUENCE_TERM;
+            space.extend(terms.map(|term| Problem::Sequence { start, step, term }));
         }
     }
     space

@@ -42,7 +42,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { seed: 42, math: 4_800, held_out_per_family: 20, code: 120, puzzle: 60, science: 60 }
+        Self { seed: 42, math: 5_400, held_out_per_family: 25, code: 120, puzzle: 60, science: 60 }
     }
 }
 
