@@ -40,7 +40,7 @@ fn the_rehearsal_is_imported_once() {
     let again = run(&cx, &Config::default()).unwrap();
     assert_eq!((again.imported, again.duplicates), (0, 5_790));
     let held_out = QuestionFilter { split: Some(Split::HeldOut), ..QuestionFilter::default() };
-    assert_eq!(cx.store.questions(&held_out).unwrap().len(), 120);
+    assert_eq!(cx.store.questions(&held_out).unwrap().len(), 150);
 }
 
 #[test]
