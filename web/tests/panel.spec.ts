@@ -219,18 +219,6 @@ test('a reload in the middle shows the same numbers and the whole curve', async 
   await context.close()
 })
 
-test('eight tabs are live at once', async ({ context1 }) => {
-  const pages: Page[] = []
-  for (let i = 0; i < 8; i++) {
-    const page = await context1.newPage()
-    pages.push(page)
-    await page.goto('/')
-    await expect(page.getByRole('status').filter({ hasText: 'Live' })).toBeVisible()
-    await expect(stage(page, 'verify')).toContainText('Done')
-  }
-  await Promise.all(pages.map((page) => page.close()))
-})
-
 test('it finishes: the curve is whole, the scores have their error, a model is ready', async ({
   page1,
 }) => {
@@ -263,8 +251,21 @@ test('it finishes: the curve is whole, the scores have their error, a model is r
   const overall = scores.getByRole('row').nth(1)
   await expect(overall).toContainText('Overall')
   await expect(overall).toContainText(/[\d.]+\s*±\s*[\d.]+\s*n = \d+/)
+  await expect(page1.getByText('From a quick look')).toBeVisible()
   await expect(page1.getByRole('link', { name: 'Chat with it' })).toBeVisible()
   await accessible(page1)
+})
+
+test('eight tabs are live at once', async ({ context1 }) => {
+  const pages: Page[] = []
+  for (let i = 0; i < 8; i++) {
+    const page = await context1.newPage()
+    pages.push(page)
+    await page.goto('/')
+    await expect(page.getByRole('status').filter({ hasText: 'Live' })).toBeVisible()
+    await expect(stage(page, 'verify')).toContainText('Done')
+  }
+  await Promise.all(pages.map((page) => page.close()))
 })
 
 test('jobs are listed with their state; each has its log and configuration', async ({ page1 }) => {

@@ -1,12 +1,16 @@
 /** Loss curves of the runs on show: the whole history first, then what each run adds. */
 
 import { client, take, type Run, type Step, type StepNews } from './api'
+import { place } from './scores'
 
 /** More points than pixels help nobody; the server keeps lows and highs when it thins out. */
 const POINTS_MAX = 4000
 
 /** A run's new steps are asked for this often at most. */
-const FOLLOW_MS = 500
+const FOLLOW_MS = 750
+
+/** A run's checkpoints are asked for this often at most: they are rare. */
+const DETAIL_MS = 10_000
 
 export interface Curve {
   run: Run
@@ -15,12 +19,13 @@ export interface Curve {
 }
 
 class Curves {
-  /** Newest run of each name, oldest first. */
+  /** Newest run of each name, in the order of the score table. */
   items = $state.raw<Curve[]>([])
   /** Whether the first curves have arrived. */
   loaded = $state(false)
 
   #whole = new Set<number>()
+  #detailed = new Map<number, number>()
   #asking = new Set<number>()
   #due = new Map<number, ReturnType<typeof setTimeout>>()
 
@@ -30,7 +35,7 @@ class Curves {
     for (const run of runs) if (!newest.has(run.name)) newest.set(run.name, run)
     const shown = [...newest.values()]
       .filter((run) => run.steps_total > 0)
-      .sort((a, b) => a.id - b.id)
+      .sort((a, b) => place(a.name) - place(b.name) || a.id - b.id)
     this.items = shown.map((run) => {
       const known = this.items.find((item) => item.run.id === run.id)
       return { run, steps: known?.steps ?? [], checkpoints: known?.checkpoints ?? [] }
@@ -82,16 +87,15 @@ class Curves {
       const from = whole ? 0 : (item.steps.at(-1)?.step ?? -1) + 1
       this.#whole.add(id)
       const path = { id }
-      const [more, detail] = await Promise.all([
+      const [more, checkpoints] = await Promise.all([
         take(
           client.GET('/runs/{id}/steps', {
             params: { path, query: { from, max_points: POINTS_MAX } },
           }),
         ),
-        take(client.GET('/runs/{id}', { params: { path } })),
+        this.#checkpoints(item, whole),
       ])
       const steps = whole ? more.items : [...item.steps, ...more.items]
-      const checkpoints = detail.checkpoints.map((checkpoint) => checkpoint.step)
       this.items = this.items.map((other) =>
         other.run.id === id ? { ...other, steps, checkpoints } : other,
       )
@@ -101,6 +105,16 @@ class Curves {
     } finally {
       this.#asking.delete(id)
     }
+  }
+
+  async #checkpoints(item: Curve, now: boolean): Promise<number[]> {
+    const id = item.run.id
+    const done = item.run.state === 'done'
+    const due = Date.now() - (this.#detailed.get(id) ?? 0) > DETAIL_MS
+    if (!now && !due && !done) return item.checkpoints
+    this.#detailed.set(id, Date.now())
+    const detail = await take(client.GET('/runs/{id}', { params: { path: { id } } }))
+    return detail.checkpoints.map((checkpoint) => checkpoint.step)
   }
 }
 

@@ -37,6 +37,13 @@ class Live {
   #askAgain = false
   #askedAt = 0
 
+  constructor() {
+    // A tab that nobody sees asks for nothing; when it is seen again, it catches up.
+    document.addEventListener('visibilitychange', () => {
+      if (!document.hidden && this.#connection) void this.refresh()
+    })
+  }
+
   start() {
     if (this.#connection) return
     this.#connection = connect((message) => this.#hear(message))
@@ -82,7 +89,7 @@ class Live {
 
   /** Asks for the snapshot within a second. */
   soon() {
-    if (this.#timer !== undefined || !this.#connection) return
+    if (this.#timer !== undefined || !this.#connection || document.hidden) return
     const wait = Math.max(50, this.#askedAt + REFRESH_MS - Date.now())
     this.#timer = setTimeout(() => {
       this.#timer = undefined
@@ -115,7 +122,7 @@ class Live {
       this.put(JSON.parse(message.data) as Job)
       this.soon()
     } else if (message.topic === 'step') {
-      curves.hear(JSON.parse(message.data) as StepNews)
+      if (!document.hidden) curves.hear(JSON.parse(message.data) as StepNews)
     } else if (message.topic === 'resync') {
       void this.#catchUp()
     } else {
@@ -134,7 +141,8 @@ class Live {
       this.connection = 'stale'
     }
     // The stream does not say why it is away; a request does: the server is gone, or the login is.
-    if (this.connection !== 'live' && this.now - this.#askedAt > ASK_MS) void this.refresh()
+    const away = this.connection !== 'live' && !document.hidden
+    if (away && this.now - this.#askedAt > ASK_MS) void this.refresh()
   }
 
   /** Shows a job's progress in its stage before the next snapshot comes. */

@@ -28,3 +28,9 @@ export function command(scale: Scale): string {
   const sets = Object.entries(changes(scale)).map(([path, value]) => ` --set ${path}=${value}`)
   return `thinkery run rehearsal${sets.join('')}`
 }
+
+/** Whether a training job was that of a quick look, by the configuration it really ran with. */
+export function isQuick(config: unknown): boolean {
+  const steps = (config as { steps?: unknown } | null | undefined)?.steps
+  return steps === QUICK['train.steps']
+}

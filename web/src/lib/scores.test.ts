@@ -36,6 +36,13 @@ test('the lesson is told with the standard error of the difference', () => {
   )
 })
 
+test('no difference is called none', () => {
+  const [table] = tables([score('verified', 'r', 0, 0), score('unverified', 'r', 0, 0)])
+  expect(table && lesson(table)).toBe(
+    'Training on verified traces scores the same as training on all of them.',
+  )
+})
+
 test('without both arms there is no lesson', () => {
   const [table] = tables([score('verified', 'rehearsal', 80)])
   expect(table && lesson(table)).toBe('')

@@ -2,6 +2,7 @@
 
 import type { Score } from './api'
 
+/** The order in which the lesson is told; other models come after. */
 const ORDER = ['untrained', 'unverified', 'verified']
 
 export interface Table {
@@ -34,7 +35,8 @@ export function tables(scores: readonly Score[]): Table[] {
   })
 }
 
-function place(model: string): number {
+/** Where a model stands in a table or a legend. */
+export function place(model: string): number {
   const at = ORDER.indexOf(model)
   return at < 0 ? ORDER.length : at
 }
@@ -46,6 +48,8 @@ export function lesson(table: Table): string {
   const unverified = overall?.cells[table.models.indexOf('unverified')]
   if (!verified || !unverified) return ''
   const gap = verified.mean - unverified.mean
+  if (Math.abs(gap) < 0.05)
+    return 'Training on verified traces scores the same as training on all of them.'
   const error = Math.hypot(verified.standard_error, unverified.standard_error)
   const way = gap >= 0 ? 'above' : 'below'
   const size = `${Math.abs(gap).toFixed(1)} points`
