@@ -2,7 +2,7 @@
 //! by the hash of these.
 //!
 //! A folder of shards holds `shards.json` (what it is and the checksum of each file), `index.bin`
-//! (one record per example: shard, offset, tokens, trained tokens, example id) and
+//! (one record per example: shard, offset, tokens, trained tokens, its row) and
 //! `tokens-00000.bin`, … (per example its ids as u32, then its labels as i32, little-endian).
 //! Examples are read by position, one at a time, so that a dataset need not fit into memory.
 
@@ -25,7 +25,7 @@ const SHARD_BYTES: u64 = 1 << 30;
 const RECORD: usize = 28;
 
 /// Raised when the layout of the files changes, so that old ones are made again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const MANIFEST: &str = "shards.json";
 const INDEX: &str = "index.bin";
@@ -195,7 +195,7 @@ impl Shards {
         self.records[position].trained as usize
     }
 
-    /// The id of the example at `position`: its trace, or its row in a file.
+    /// The id of the example at `position`: its row, from 1, in the dataset or the file.
     pub fn id(&self, position: usize) -> i64 {
         self.records[position].id
     }

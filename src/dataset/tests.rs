@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use super::base::Base;
+use super::encode::{Encoding, TemplateName, Truncation, of_dataset};
 use super::{Config, Summary, export, run};
 use crate::formats::Format;
 use crate::records::{
@@ -10,7 +12,7 @@ use crate::records::{
     Split, Tests, Trace, TraceId, Verdict, VerdictRow,
 };
 use crate::stage;
-use crate::store::Store;
+use crate::store::{Store, TraceFilter};
 
 fn question(domain: Domain, key: usize) -> NewQuestion {
     let code = domain == Domain::Code;
@@ -58,13 +60,17 @@ pub(super) fn example(domain: Domain, verdict: Option<Verdict>) -> Example {
 
 /// A store with three math traces (correct, wrong, unreadable), a puzzle and a program.
 fn filled(folder: &Path) -> stage::Context {
+    filled_in(folder, [0, 1, 2, 3, 4])
+}
+
+/// The same, imported and answered in another order.
+fn filled_in(folder: &Path, order: [usize; 5]) -> stage::Context {
     let store = Store::open(folder).unwrap();
     let domains = [Domain::Math, Domain::Math, Domain::Math, Domain::Puzzle, Domain::Code];
-    let questions: Vec<NewQuestion> =
-        domains.iter().enumerate().map(|(key, domain)| question(*domain, key)).collect();
+    let questions = order.map(|key| question(domains[key], key));
     store.add_questions(&questions).unwrap();
-    for row in 1..=5 {
-        store.add_trace(&trace(QuestionId(row))).unwrap();
+    for row in order {
+        store.add_trace(&trace(QuestionId(row as i64 + 1))).unwrap();
     }
     stage::Context { store, progress: stage::Progress::silent(), stop: stage::Stop::default() }
 }
@@ -77,17 +83,18 @@ fn judge(cx: &stage::Context) {
         Verdict::Unchecked("no rule".into()),
         Verdict::Correct,
     ];
-    let rows: Vec<VerdictRow> = verdicts
-        .into_iter()
-        .enumerate()
-        .map(|(row, verdict)| VerdictRow {
-            trace_id: TraceId(row as i64 + 1),
-            verdict,
+    let mut rows = Vec::new();
+    let judge = |example: Example| -> anyhow::Result<()> {
+        rows.push(VerdictRow {
+            trace_id: example.trace.id,
+            verdict: verdicts[example.question.key.parse::<usize>()?].clone(),
             verifier: "math".into(),
             version: 1,
             detail: serde_json::Value::Null,
-        })
-        .collect();
+        });
+        Ok(())
+    };
+    cx.store.each_example(&TraceFilter::default(), judge).unwrap();
     cx.store.put_verdicts(&rows).unwrap();
 }
 
@@ -126,17 +133,53 @@ fn building_the_same_again_does_nothing() {
     assert_eq!(fs::read_dir(folder.path().join("datasets")).unwrap().count(), 2);
 }
 
+/// Every file below `dir`, sorted.
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            found.push((name, fs::read(path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
 #[test]
-fn the_same_traces_make_the_same_bytes() {
-    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let [a, b] = [a.path(), b.path()].map(|folder| {
-        let cx = filled(folder);
+fn the_same_traces_make_the_same_bytes_in_whatever_order_they_came() {
+    let built = [[0, 1, 2, 3, 4], [3, 0, 4, 2, 1]].map(|order| {
+        let folder = tempfile::tempdir().unwrap();
+        let cx = filled_in(folder.path(), order);
         judge(&cx);
-        let built = build(&cx).datasets.remove(0);
-        let file = "provenance/train-00000-of-00001.parquet";
-        (built.hash, fs::read(cx.store.absolute(&built.path).join(file)).unwrap())
+        let base = Base { vocabulary: 280, ..Base::default() };
+        let model = "tiny".to_owned();
+        run(&cx, &Config { name: "small".into(), base_model: model, base, ..Config::default() })
+            .unwrap();
+        let model = folder.path().join("models/tiny");
+        let encoding = Encoding {
+            template: TemplateName::Qwen25Openthinker,
+            cutoff_len: 1_000,
+            truncation: Truncation::Error,
+            train_on_system: false,
+            mask_history: false,
+            train_on_prompt: false,
+        };
+        for dataset in cx.store.datasets().unwrap() {
+            of_dataset(&cx.store, &dataset, &model, &encoding).unwrap();
+        }
+        [files(&folder.path().join("datasets")), files(&model)].concat()
     });
-    assert!(a == b);
+    let [a, b] = built;
+    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|f| f.0.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&a), names(&b));
+    assert!(names(&a).contains(&"index.bin".to_owned()), "{:?}", names(&a));
+    for (a, b) in a.iter().zip(&b) {
+        assert!(a == b, "`{}` differs", a.0);
+    }
 }
 
 #[test]

@@ -48,6 +48,14 @@ pub struct TraceCounts {
 const TRACE_COLUMNS: &str = "t.id, t.question_id, t.sample, t.model, t.endpoint, t.finish_reason, \
      t.prompt_tokens, t.completion_tokens, t.cost_usd, t.attempts, x.reasoning, x.solution";
 
+/// Which examples there are, in order. Cross joins keep this order of tables, and with it both
+/// unique indices give the rows sorted: a sort would carry every text.
+const EXAMPLES: &str = "from questions q cross join traces t on t.question_id = q.id
+     cross join trace_texts x on x.trace_id = t.id
+     left join verdicts v on v.trace_id = t.id
+     where (?1 is null or t.model = ?1) and (?2 is null or q.source = ?2)
+     order by q.source, q.key, t.sample, t.model";
+
 /// How many columns [`TRACE_COLUMNS`] names.
 const TRACE_WIDTH: usize = 12;
 
@@ -220,8 +228,9 @@ impl Store {
         Ok(items)
     }
 
-    /// Traces with their questions and verdicts, by question and sample. `visit` is called for each
-    /// and must not call the store: the connection is busy.
+    /// Traces with their questions and verdicts, by source and key of the question, then by sample
+    /// and model: an order that does not know in which order anything came. `visit` is called for
+    /// each and must not call the store: the connection is busy.
     ///
     /// # Errors
     /// If the database refuses, a row cannot be read, or `visit` fails.
@@ -230,14 +239,8 @@ impl Store {
         filter: &TraceFilter,
         mut visit: impl FnMut(Example) -> Result<(), E>,
     ) -> Result<(), E> {
-        let sql = format!(
-            "select {TRACE_COLUMNS}, {QUESTION_COLUMNS}, v.verdict, v.why
-             from traces t join trace_texts x on x.trace_id = t.id
-             join questions q on q.id = t.question_id
-             left join verdicts v on v.trace_id = t.id
-             where (?1 is null or t.model = ?1) and (?2 is null or q.source = ?2)
-             order by t.question_id, t.sample, t.model"
-        );
+        let sql =
+            format!("select {TRACE_COLUMNS}, {QUESTION_COLUMNS}, v.verdict, v.why {EXAMPLES}");
         let connection = self.lock();
         let mut statement = connection.prepare(&sql).map_err(Error::from)?;
         let mut rows =

@@ -1,6 +1,7 @@
 //! Whatever is killed, whenever: started again, the work goes on and ends as if nothing had been.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
@@ -207,4 +208,63 @@ fn the_second_run_has_nothing_to_do() {
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(first["stages"], second["stages"]);
     assert_eq!(first["scores"], second["scores"]);
+}
+
+/// Every file below `dir` by its path in there.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+            let path = entry.path();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(dir).unwrap().to_path_buf();
+                found.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// The files of a run, where the learning curve is left with what does not depend on the clock.
+fn decided(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = files(dir);
+    for (name, bytes) in &mut files {
+        if name.ends_with("steps.jsonl") {
+            let line = |line: &str| {
+                let step: serde_json::Value = serde_json::from_str(line).unwrap();
+                let kept = ["step", "loss", "grad_norm", "learning_rate", "tokens"];
+                kept.map(|name| format!("{name} {}", step[name])).join(" ")
+            };
+            let lines: Vec<String> =
+                std::str::from_utf8(bytes).unwrap().lines().map(line).collect();
+            assert_eq!(lines.len(), 12);
+            *bytes = lines.join("\n").into_bytes();
+        }
+    }
+    files
+}
+
+#[track_caller]
+fn the_same(what: &str, a: &BTreeMap<PathBuf, Vec<u8>>, b: &BTreeMap<PathBuf, Vec<u8>>) {
+    assert!(!a.is_empty(), "there are no {what}");
+    assert_eq!(Vec::from_iter(a.keys()), Vec::from_iter(b.keys()), "{what}");
+    for (name, bytes) in a {
+        assert!(*bytes == b[name], "{what}: `{}` differs", name.display());
+    }
+}
+
+#[test]
+fn the_same_seed_makes_the_same_bytes_and_the_same_curve() {
+    let [one, other] = [TestEnv::new(), TestEnv::new()];
+    // Replies come in another order when another number of them is under way.
+    one.run(SMALL).json();
+    other.run(&[SMALL, &["--set=distill.in_flight=1"]].concat()).json();
+    let folder = |env: &TestEnv, name: &str| env.data().join(name);
+    for what in ["datasets", "models"] {
+        the_same(what, &files(&folder(&one, what)), &files(&folder(&other, what)));
+    }
+    the_same("runs", &decided(&folder(&one, "runs")), &decided(&folder(&other, "runs")));
 }

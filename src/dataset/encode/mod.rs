@@ -4,11 +4,11 @@
 //! to examples that are too long. Follows LLaMA-Factory of February 2025
 //! (`data/processors/supervised.py`, `infer_seqlen`), which trained OpenThinker.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -202,26 +202,25 @@ pub fn of_dataset(
     }
     let encoder = Encoder::open(model, encoding)?;
     let wanted: HashSet<TraceId> = store.dataset_traces(dataset.id)?.into_iter().collect();
-    let mut examples = HashMap::new();
+    let mut writer = Writer::new(&dir, &source)?;
+    let mut row = 0;
+    // In the order in which the dataset's own files have them.
     store.each_example(&TraceFilter::default(), |example| -> anyhow::Result<()> {
-        if wanted.contains(&example.trace.id) {
-            let encoded = encoder.encode(&conversation(&example));
-            let id = example.trace.id;
-            let encoded = encoded.with_context(|| format!("could not encode the trace {id}"))?;
-            examples.insert(id, encoded);
+        if !wanted.contains(&example.trace.id) {
+            return Ok(());
+        }
+        row += 1;
+        let encoded = encoder.encode(&conversation(&example)).with_context(|| {
+            format!("could not encode row {row} of the dataset `{}`", dataset.name)
+        })?;
+        match encoded {
+            Encoded::Kept { sequence, truncated } => writer.push(row, &sequence, truncated)?,
+            Encoded::Dropped => writer.drop_example(),
         }
         Ok(())
     })?;
-    let mut writer = Writer::new(&dir, &source)?;
-    for id in store.dataset_traces(dataset.id)? {
-        match examples.remove(&id) {
-            Some(Encoded::Kept { sequence, truncated }) => {
-                writer.push(id.0, &sequence, truncated)?;
-            }
-            Some(Encoded::Dropped) => writer.drop_example(),
-            None => bail!("trace {id} of the dataset `{}` is gone", dataset.name),
-        }
-    }
+    let missing = wanted.len() as i64 - row;
+    ensure!(missing == 0, "{missing} traces of the dataset `{}` are gone", dataset.name);
     writer.finish()
 }
 
