@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::jobs::StartError;
 use crate::{hint, store};
 
 /// Result of a handler.
@@ -36,6 +37,9 @@ pub(super) enum Error {
     /// The thing is not in a state in which this can be done.
     #[error("{0}")]
     Conflict(String),
+    /// What is to be started is at work.
+    #[error("{0}")]
+    AtWork(String),
     /// Nobody is logged in.
     #[error("log in first")]
     LoginNeeded,
@@ -95,6 +99,7 @@ impl Error {
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::Invalid(_) | Self::Hinted { .. } => (StatusCode::BAD_REQUEST, "invalid"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            Self::AtWork(_) => (StatusCode::CONFLICT, "at_work"),
             Self::LoginNeeded => (StatusCode::UNAUTHORIZED, "login_needed"),
             Self::Refused(_) => (StatusCode::UNAUTHORIZED, "refused"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
@@ -110,6 +115,7 @@ impl Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Hinted { hint, .. } => Some(hint.clone()),
+            Self::AtWork(_) => Some("wait until it is done, or stop its jobs first".into()),
             Self::LoginNeeded => Some("open the panel and enter your password".into()),
             Self::Internal(_) => Some("the server's log says more under this id".into()),
             Self::NotFound(_)
@@ -157,6 +163,15 @@ impl From<store::Error> for Error {
             | store::Error::Io { .. }
             | store::Error::Decode { .. }
             | store::Error::Sqlite(_) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::AtWork { .. } => Self::AtWork(error.to_string()),
+            StartError::Other(error) => error.into(),
         }
     }
 }

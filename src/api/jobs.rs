@@ -293,7 +293,10 @@ async fn list_recipes() -> Answer<Page<Recipe>> {
 /// Starts every stage of a recipe; again resumes.
 #[utoipa::path(post, path = "/recipes/{name}/run", tag = "jobs", params(("name" = String, Path)),
     request_body = RunRecipe,
-    responses((status = OK, body = Started), (status = "default", body = ErrorBody)))]
+    responses(
+        (status = OK, body = Started),
+        (status = CONFLICT, body = ErrorBody, description = "It is at work already."),
+        (status = "default", body = ErrorBody)))]
 async fn run_recipe(
     State(state): State<AppState>,
     Path(name): Path<String>,

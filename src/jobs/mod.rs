@@ -11,7 +11,7 @@ mod work;
 
 pub use child::{Launch, TEACHER_KEY, tie};
 pub use owner::{Owner, Watch, is_paused};
-pub use runner::Runner;
+pub use runner::{Runner, StartError};
 pub use work::work;
 
 pub use crate::distill::Secrets;

@@ -7,11 +7,30 @@ use anyhow::{Context, bail};
 use tracing::error;
 
 use super::Owner;
-use crate::hint::Hinted;
 use crate::recipe::{Machine, Recipe};
 use crate::records::{Job, JobId, JobState, PlanRow};
 use crate::stage::Stop;
-use crate::store::Store;
+use crate::store::{self, Store};
+
+/// Why a recipe was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its jobs are not over yet.
+    #[error("the recipe `{recipe}` is at work already")]
+    AtWork {
+        /// Its name.
+        recipe: String,
+    },
+    /// It has problems, or the store refuses.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+impl From<store::Error> for StartError {
+    fn from(error: store::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
 
 /// The handle. Dropping it stops the running job and ends the thread.
 pub struct Runner {
@@ -54,19 +73,18 @@ impl Runner {
     /// what of it is not done.
     ///
     /// # Errors
-    /// If the recipe has problems (all of them are named) or is at work already.
+    /// [`StartError`]: the recipe is at work already, or has problems (all of them are named).
     pub fn start_recipe(
         &self,
         name: &str,
         sets: &[String],
         machine: &Machine,
-    ) -> anyhow::Result<(PlanRow, Vec<Job>)> {
-        let plan = Recipe::load(name, sets)?.resolve(machine)?;
+    ) -> Result<(PlanRow, Vec<Job>), StartError> {
+        let plan = Recipe::load(name, sets)?.resolve(machine).map_err(anyhow::Error::new)?;
         let row = self.owner.store().add_plan(&plan.recipe, &plan.to_json(), &plan.hash())?;
         let jobs = self.owner.store().plan_jobs(row.id)?;
         if jobs.iter().any(|job| !job.state.is_over()) {
-            let message = format!("the recipe `{name}` is at work already");
-            return Err(Hinted::new(message, "wait for it, or stop its job").into());
+            return Err(StartError::AtWork { recipe: name.to_owned() });
         }
         let jobs = self.owner.prepare(row.id, &plan.stages())?;
         self.wake()?;

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use thinkery::api::{self, AppState, Hosts, Parts};
 use thinkery::app::app;
 use thinkery::jobs::{Launch, Owner, Runner, Secrets};
-use thinkery::recipe::Machine;
+use thinkery::recipe::{Machine, Recipe};
 use thinkery::records::{JobKind, JobProgress, JobState, Step};
 use thinkery::store::{NewJob, NewRun, Store};
 use tower::ServiceExt;
@@ -503,6 +503,23 @@ async fn a_recipe_is_started_by_name_only_and_its_problems_are_told() {
     let stop = format!("/api/v1/plans/{}/stop", started["plan_id"]);
     let answer = house.post(&stop, Some(&cookie), json!({})).await;
     assert_eq!(answer.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_recipe_that_is_at_work_is_not_started_twice() {
+    let (house, cookie) = House::entered().await;
+    let machine = Machine::here();
+    let plan = Recipe::load("rehearsal", &[]).unwrap().resolve(&machine).unwrap();
+    let row = house.store.add_plan(&plan.recipe, &plan.to_json(), &plan.hash()).unwrap();
+    let new = NewJob { plan_id: Some(row.id), kind: JobKind::Questions, config: json!({}) };
+    house.store.add_jobs(&[new]).unwrap();
+    let answer = house.post("/api/v1/recipes/rehearsal/run", Some(&cookie), json!({})).await;
+    assert_eq!(answer.status(), StatusCode::CONFLICT);
+    let error = json_of(answer).await["error"].take();
+    assert_eq!(error["code"], "at_work");
+    assert_eq!(error["message"], "the recipe `rehearsal` is at work already");
+    assert_eq!(error["hint"], "wait until it is done, or stop its jobs first");
+    assert_eq!(house.store.plan_jobs(row.id).unwrap().len(), 1, "nothing was queued");
 }
 
 #[tokio::test]
