@@ -27,6 +27,7 @@ use super::error::{Error, ErrorBody, Result};
 use super::extract::Query;
 use super::guard::session_token;
 use super::jobs::Job;
+use super::status::Counts;
 use crate::records;
 use crate::store::{self, Store};
 
@@ -65,8 +66,8 @@ pub(super) enum Event {
     Job(Box<Job>),
     /// A run made steps; at most four times a second.
     Step(StepNews),
-    /// The store's counts changed: ask `/status` again.
-    Counts(Value),
+    /// What is in the store has changed; at most once a second while a job runs.
+    Counts(Counts),
     /// A cell of the score table: ask `/scores` again.
     Score(Value),
     /// Too far behind to catch up: ask `/status` again.

@@ -16,7 +16,7 @@ use super::models::Model;
 use super::runs::Run;
 use super::scores::Score;
 use super::{AppState, models, runs};
-use crate::records::{Job, JobKind, JobState};
+use crate::records::{self, Job, JobKind, JobState};
 use crate::store::{self, Store};
 
 /// Everything the dashboard needs. Events after `last_event_id` bring it up to date.
@@ -111,7 +111,7 @@ pub(super) struct StageStatus {
 }
 
 /// What is in the store.
-#[derive(Debug, Default, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Counts {
     /// Questions.
     pub questions: QuestionCounts,
@@ -122,7 +122,7 @@ pub(super) struct Counts {
 }
 
 /// How many questions there are.
-#[derive(Debug, Default, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct QuestionCounts {
     /// All.
     pub total: u64,
@@ -135,7 +135,7 @@ pub(super) struct QuestionCounts {
 }
 
 /// How many traces there are.
-#[derive(Debug, Default, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TraceCounts {
     /// All.
     pub total: u64,
@@ -146,7 +146,7 @@ pub(super) struct TraceCounts {
 }
 
 /// How many traces have which verdict.
-#[derive(Debug, Default, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct VerdictCounts {
     /// All.
     pub total: u64,
@@ -204,7 +204,7 @@ fn look(store: &Store, machine: Machine) -> store::Result<Status> {
     let (_, last_event_id) = store.event_range()?;
     let plan = store.newest_plan()?;
     let jobs = plan.as_ref().map(|plan| store.plan_jobs(plan.id)).transpose()?.unwrap_or_default();
-    let counts = counts(store)?;
+    let counts = Counts::from(store.counts()?);
     let datasets: Vec<Dataset> = store.datasets()?.into_iter().map(Dataset::from).collect();
     let runs = runs::all(store)?;
     let scores: Vec<Score> = store.scores()?.into_iter().map(Score::from).collect();
@@ -231,27 +231,17 @@ fn look(store: &Store, machine: Machine) -> store::Result<Status> {
     })
 }
 
-fn counts(store: &Store) -> store::Result<Counts> {
-    let mut questions = QuestionCounts::default();
-    for count in store.question_counts()? {
-        questions.total += count.count;
-        match count.split.as_str() {
-            "train" => questions.train += count.count,
-            _ => questions.held_out += count.count,
-        }
-        *questions.domains.entry(count.domain).or_default() += count.count;
+impl From<records::Counts> for Counts {
+    fn from(counts: records::Counts) -> Self {
+        let records::Counts { questions, traces, verdicts } = counts;
+        let records::QuestionTotals { total, train, held_out, domains } = questions;
+        let questions = QuestionCounts { total, train, held_out, domains };
+        let records::TraceTotals { total, truncated, cost_usd } = traces;
+        let traces = TraceCounts { total, truncated, cost_usd };
+        let records::VerdictTotals { total, correct, wrong, unchecked, unreadable } = verdicts;
+        let verdicts = VerdictCounts { total, correct, wrong, unchecked, unreadable };
+        Self { questions, traces, verdicts }
     }
-    let traces = store.trace_counts()?;
-    let verdicts = VerdictCounts {
-        total: traces.correct + traces.wrong + traces.unchecked + traces.unreadable,
-        correct: traces.correct,
-        wrong: traces.wrong,
-        unchecked: traces.unchecked,
-        unreadable: traces.unreadable,
-    };
-    let cost_usd = store.cost_usd()?;
-    let traces = TraceCounts { total: traces.traces, truncated: traces.truncated, cost_usd };
-    Ok(Counts { questions, traces, verdicts })
 }
 
 /// What the numbers of the strip are taken from.

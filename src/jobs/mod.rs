@@ -4,6 +4,7 @@
 //! State passes through the store. What a stage does is the stage's business.
 
 mod child;
+mod counts;
 mod owner;
 mod runner;
 mod stages;

@@ -1,5 +1,6 @@
 //! The inside of a job's process: `thinkery job ID`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -7,6 +8,7 @@ use rustix::process::Signal;
 use tracing::{info, warn};
 
 use super::child::{POLL, end_with_parent, grace};
+use super::counts::CountsNews;
 use super::{Launch, stages};
 use crate::hint::Hinted;
 use crate::records::{Job, JobId, JobState};
@@ -51,15 +53,22 @@ fn run(
     info!(job.id = %job.id, "{} starts", job.kind.name());
     let inputs = stages::inputs(store, job.kind)?;
     let (rows, id) = (store.clone(), job.id);
+    let news = CountsNews::of(store, job.kind).map(Arc::new);
+    let teller = news.clone();
     let progress = Progress::new(move |progress| {
-        if let Err(error) = rows.set_job_progress(id, progress) {
+        let noted = rows.set_job_progress(id, progress);
+        let told = teller.as_ref().map_or(Ok(()), |news| news.tell(false));
+        if let Err(error) = noted.and(told) {
             // The stage's own next write meets the same obstacle and fails the job.
             warn!(job.id = %id, "could not note the progress: {error}");
         }
     });
     let cx = stage::Context { store: store.clone(), progress, stop: stop.clone() };
-    let summary = stages::run(&cx, launch, job.kind, job.config.clone())?;
-    Ok((summary, inputs))
+    let ended = stages::run(&cx, launch, job.kind, job.config.clone());
+    if let Some(news) = news {
+        news.tell(true)?;
+    }
+    Ok((ended?, inputs))
 }
 
 fn conclude(

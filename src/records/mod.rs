@@ -1,5 +1,6 @@
 //! The words of the house. Values only: no SQL, no HTTP, no files, no time of day.
 
+mod counts;
 mod example;
 mod id;
 mod job;
@@ -9,6 +10,7 @@ mod score;
 mod trace;
 mod verdict;
 
+pub use counts::{Counts, QuestionTotals, TraceTotals, VerdictTotals};
 pub use example::{Arm, Dataset, Example};
 pub use id::{DatasetId, JobId, PlanId, QuestionId, RunId, TraceId};
 pub use job::{Event, Job, JobKind, JobProgress, JobState, PlanRow};

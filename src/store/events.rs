@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::{Result, Store, json};
-use crate::records::Event;
+use super::{Error, Result, Store, json};
+use crate::records::{Counts, Event};
 
 /// How many events are kept for replay: an hour of training at 4 Hz.
 const EVENTS_KEPT: i64 = 20_000;
@@ -31,6 +31,16 @@ impl Store {
     /// If the database refuses.
     pub fn add_event(&self, topic: &str, data: &serde_json::Value) -> Result<i64> {
         self.transaction(|connection| add_event(connection, topic, data))
+    }
+
+    /// Tells the panel how much there is of everything.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub fn add_counts_event(&self, counts: &Counts) -> Result<i64> {
+        let data = serde_json::to_value(counts)
+            .map_err(|error| Error::Decode { what: "counts", message: error.to_string() })?;
+        self.add_event("counts", &data)
     }
 
     /// Events after `after`, oldest first, at most `limit`.

@@ -4,6 +4,7 @@
 //! one `immediate` transaction. Not a cache: nothing here decides anything.
 
 mod access;
+mod counts;
 mod datasets;
 mod events;
 mod jobs;

@@ -200,6 +200,7 @@ impl Recorder<'_> {
             "step": last.step,
             "steps_total": self.run.steps_total,
             "loss": last.loss,
+            "grad_norm": last.grad_norm,
             "learning_rate": last.learning_rate,
             "tokens_per_second": last.tokens_per_second,
         });

@@ -12,6 +12,8 @@ export type Job = Schemas['Job']
 export type Run = Schemas['Run']
 export type Step = Schemas['Step']
 export type StepNews = Schemas['StepNews']
+/** What the `data:` line of an event says. */
+export type News = Schemas['Event']
 export type Score = Schemas['Score']
 export type Model = Schemas['Model']
 export type Question = Schemas['Question']

@@ -27,6 +27,8 @@ class Curves {
   #whole = new Set<number>()
   #detailed = new Map<number, number>()
   #asking = new Set<number>()
+  /** The step that the news of a run told last. */
+  #told = new Map<number, number>()
   #due = new Map<number, ReturnType<typeof setTimeout>>()
 
   /** Shows the newest run of each name. */
@@ -52,10 +54,11 @@ class Curves {
 
   /** A run made a step. */
   hear(news: StepNews) {
+    // A resumed run goes back to its checkpoint: what we have after it is no longer true. What we
+    // have may be ahead of the news, which come in order.
+    if (news.step < (this.#told.get(news.run_id) ?? 0)) this.#whole.delete(news.run_id)
+    this.#told.set(news.run_id, news.step)
     const item = this.items.find((item) => item.run.id === news.run_id)
-    const last = item?.steps.at(-1)?.step ?? -1
-    // A resumed run goes back to its checkpoint: what we have after it is no longer true.
-    if (item && news.step <= last) this.#whole.delete(news.run_id)
     if (!item || this.#due.has(news.run_id)) return
     const timer = setTimeout(() => {
       this.#due.delete(news.run_id)
@@ -72,6 +75,7 @@ class Curves {
   forget() {
     for (const timer of this.#due.values()) clearTimeout(timer)
     this.#due.clear()
+    this.#told.clear()
     this.#whole.clear()
     this.items = []
     this.loaded = false

@@ -5,7 +5,7 @@
  * at once; the snapshot is asked for again at most once a second while things change.
  */
 
-import { client, failure, take, type Failure, type Job, type Status, type StepNews } from './api'
+import { client, failure, take, type Failure, type Job, type News, type Status } from './api'
 import { connect, type Connection } from './connection'
 import { curves } from './curves.svelte'
 import type { StreamMessage } from './stream'
@@ -118,15 +118,27 @@ class Live {
       return
     }
     if (this.connection !== 'live') this.connection = 'live'
-    if (message.topic === 'job') {
-      this.put(JSON.parse(message.data) as Job)
-      this.soon()
-    } else if (message.topic === 'step') {
-      if (!document.hidden) curves.hear(JSON.parse(message.data) as StepNews)
-    } else if (message.topic === 'resync') {
-      void this.#catchUp()
-    } else {
-      this.soon()
+    this.#take(JSON.parse(message.data) as News)
+  }
+
+  #take(news: News) {
+    switch (news.topic) {
+      case 'job':
+        this.put(news.data)
+        this.soon()
+        break
+      case 'step':
+        if (!document.hidden) curves.hear(news.data)
+        break
+      case 'counts':
+        if (this.status) this.status = { ...this.status, counts: news.data }
+        break
+      case 'score':
+        this.soon()
+        break
+      case 'resync':
+        void this.#catchUp()
+        break
     }
   }
 
