@@ -6,8 +6,7 @@ use anyhow::Context as _;
 
 use super::{Global, foreground, questions};
 use crate::distill::{Config, Summary};
-use crate::hint::Hinted;
-use crate::jobs::Kind;
+use crate::jobs::{Kind, Owner};
 
 /// DeepSeek R1's prices when OpenThoughts was made, in US dollars per million tokens.
 const R1_PRICES: [f64; 2] = [0.55, 2.19];
@@ -46,6 +45,9 @@ pub struct Args {
     /// Requests under way at most
     #[arg(long, value_name = "N", default_value_t = Config::default().in_flight, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     in_flight: u32,
+    /// Send again what the endpoint refused for good
+    #[arg(long)]
+    retry_dead_letters: bool,
     /// Take replies as server-sent events
     #[arg(long)]
     stream: bool,
@@ -54,7 +56,6 @@ pub struct Args {
 pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let source = import(global, args.file.as_ref())?;
     let list = if args.endpoint == crate::distill::REHEARSAL { [0.0; 2] } else { R1_PRICES };
-    let budgeted = args.budget_usd.is_some();
     let config = Config {
         endpoint: args.endpoint,
         model: args.model,
@@ -67,17 +68,15 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         temperature: args.temperature,
         in_flight: args.in_flight,
         stream: args.stream,
+        retry_dead_letters: args.retry_dead_letters,
         ..Config::default()
     };
-    let summary = foreground::run(global, Kind::Distill, &config)?;
-    show(global, &summary)?;
-    let paused = summary.get("paused").and_then(serde_json::Value::as_bool);
-    if paused == Some(true) && !budgeted {
-        let message = "distilling is paused: the account at the endpoint is out of money";
-        let hint = "top up the account, then start again: only what is missing is asked for";
-        return Err(Hinted::new(message, hint).into());
+    let job = foreground::job(global, Kind::Distill, &config)?;
+    // A job that ran out of money has counted what it did, too.
+    if let Some(summary) = &job.summary {
+        show(global, summary)?;
     }
-    Ok(())
+    Owner::summary(job).map(drop)
 }
 
 /// Imports the questions of `file`; the source that they are filed under.
@@ -111,6 +110,9 @@ fn show(global: &Global, summary: &serde_json::Value) -> anyhow::Result<()> {
         "{} tokens asked, {} answered, {:.4} US dollars",
         summary.prompt_tokens, summary.completion_tokens, summary.cost_usd
     );
+    if summary.dead_letter > 0 {
+        println!("what was refused is sent again only with --retry-dead-letters");
+    }
     if summary.paused {
         println!("paused: the money is spent; start again for the rest");
     }

@@ -22,6 +22,11 @@ pub(super) fn run(
     kind: Kind,
     config: &impl Serialize,
 ) -> anyhow::Result<serde_json::Value> {
+    Owner::summary(job(global, kind, config)?)
+}
+
+/// The same, but gives the job as it ended, well or not.
+pub(super) fn job(global: &Global, kind: Kind, config: &impl Serialize) -> anyhow::Result<Job> {
     let owner = Owner::open(&global.data_dir(), launch()?)?;
     let mut meter = Meter::new();
     owner.run_alone(kind, config, &stop_on_signals()?, &mut |job| meter.show(job))

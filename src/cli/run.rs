@@ -50,9 +50,10 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let over = owner.run_jobs(&queue, &stop, &mut |job| meter.show(job))?;
     // The first that did not finish is why the later ones were not started.
     let broken = over.iter().find(|job| job.state != JobState::Done || jobs::is_paused(job));
-    if let Some(paused) = broken.filter(|job| jobs::is_paused(job)) {
-        let message = format!("`{}` is paused: the money is spent", paused.kind.name());
-        let hint = "top up the account or raise `distill.budget_usd`, then run the same again";
+    let spent = |job: &&&Job| job.state == JobState::Done && jobs::is_paused(job);
+    if let Some(paused) = broken.as_ref().filter(spent) {
+        let message = format!("`{}` is paused: the budget is spent", paused.kind.name());
+        let hint = "raise `distill.budget_usd`, then run the same again";
         return Err(Hinted::new(message, hint).into());
     }
     if let Some(broken) = broken {

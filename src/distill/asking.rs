@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::budget::Budget;
+use super::dead::fingerprint;
 use super::{Config, Summary, label, request};
 use crate::chat::remote::{Caller, Error, Next, Received, Reply as Parsed, Retry};
-use crate::records::{FinishReason, NewTrace, QuestionId, Reply};
+use crate::records::{DeadLetter, FinishReason, NewTrace, QuestionId, Reply};
 use crate::stage::Context;
 use crate::store::WorkItem;
 
@@ -30,6 +31,10 @@ pub(super) struct Asking<'a> {
     budget: Budget,
     /// Traces of replies that are kept already.
     traces: Vec<NewTrace>,
+    /// What was refused since the last answer: perhaps the fault is not the question's.
+    doubtful: Vec<DeadLetter>,
+    /// What was refused by an endpoint that answered others afterwards.
+    dead: Vec<DeadLetter>,
     flushed: Instant,
     summary: Summary,
     stopped_early: bool,
@@ -57,6 +62,8 @@ impl<'a> Asking<'a> {
             next: 0,
             budget,
             traces: Vec::new(),
+            doubtful: Vec::new(),
+            dead: Vec::new(),
             flushed: Instant::now(),
             summary,
             stopped_early: false,
@@ -64,10 +71,14 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// Counts traces that were made of replies of an earlier run.
-    pub(super) fn recover(&mut self, recovered: Vec<(QuestionId, u32)>) {
-        self.summary.requested += recovered.len() as u64;
-        self.summary.succeeded += recovered.len() as u64;
+    /// Counts what an earlier run left: traces that were made of its replies, and requests that
+    /// were refused then and are not sent now.
+    pub(super) fn count_earlier(&mut self, recovered: &[NewTrace], refused: u64) {
+        self.summary.requested += recovered.len() as u64 + refused;
+        self.summary.dead_letter += refused;
+        for trace in recovered {
+            self.summary.count(trace);
+        }
     }
 
     /// Whether anything is to be asked.
@@ -91,8 +102,20 @@ impl<'a> Asking<'a> {
             self.cx.store.add_traces(&self.traces)?;
             self.traces.clear();
         }
+        if !self.dead.is_empty() {
+            self.cx.store.add_dead_letters(&self.dead)?;
+            self.dead.clear();
+        }
         self.flushed = Instant::now();
         Ok(())
+    }
+
+    /// Keeps what was refused last, unless nothing was answered at all: then it is the endpoint.
+    pub(super) fn bury(&mut self) -> anyhow::Result<()> {
+        if self.summary.succeeded > 0 {
+            self.dead.append(&mut self.doubtful);
+        }
+        self.flush()
     }
 
     fn report(&self) {
@@ -150,19 +173,26 @@ impl Caller for Asking<'_> {
         let item = &self.work[index];
         let trace = trace(self.config, (item.question.id, item.sample), attempts, reply);
         self.budget.settle(trace.cost_usd);
-        self.summary.succeeded += 1;
-        self.summary.truncated += u64::from(trace.finish_reason == FinishReason::Length);
-        self.summary.prompt_tokens += trace.prompt_tokens;
-        self.summary.completion_tokens += trace.completion_tokens;
-        self.summary.cost_usd += trace.cost_usd;
+        self.summary.count(&trace);
+        self.dead.append(&mut self.doubtful);
         self.traces.push(trace);
         if self.traces.len() >= TRACES_PER_COMMIT { self.flush() } else { Ok(()) }
     }
 
-    fn failed(&mut self, _: usize, _: u32, error: Error) -> anyhow::Result<()> {
+    fn failed(&mut self, index: usize, _: u32, error: Error) -> anyhow::Result<()> {
         self.budget.settle(0.0);
         match error.retry {
-            Retry::Never => self.summary.dead_letter += 1,
+            Retry::Never => {
+                self.summary.dead_letter += 1;
+                let WorkItem { question, sample } = &self.work[index];
+                self.doubtful.push(DeadLetter {
+                    question_id: question.id,
+                    sample: *sample,
+                    model: self.config.model.clone(),
+                    request: fingerprint(self.config, question, *sample),
+                    why: error.message.clone(),
+                });
+            }
             Retry::After(_) => self.summary.failed += 1,
         }
         tracing::warn!("a request was given up: {error}");
@@ -176,6 +206,17 @@ impl Caller for Asking<'_> {
             self.flush()?;
         }
         Ok(!self.cx.stop.is_requested())
+    }
+}
+
+impl Summary {
+    /// Counts a trace that is there now.
+    fn count(&mut self, trace: &NewTrace) {
+        self.succeeded += 1;
+        self.truncated += u64::from(trace.finish_reason == FinishReason::Length);
+        self.prompt_tokens += trace.prompt_tokens;
+        self.completion_tokens += trace.completion_tokens;
+        self.cost_usd += trace.cost_usd;
     }
 }
 

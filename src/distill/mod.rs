@@ -5,8 +5,10 @@
 
 mod asking;
 mod budget;
+mod dead;
 mod prompt;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::remote::{Endpoint, Kind, Outcome, Remote, parse};
 use crate::hint::Hinted;
-use crate::records::QuestionId;
+use crate::records::NewTrace;
 use crate::stage::{Context, Stopped};
 
 pub use prompt::request;
@@ -63,6 +65,9 @@ pub struct Config {
     pub total_timeout_seconds: u64,
     /// Stop before more than this is spent on these questions, earlier runs included; US dollars.
     pub budget_usd: Option<f64>,
+    /// Whether to send again what the endpoint refused for good.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub retry_dead_letters: bool,
     /// US dollars per million tokens of prompt. DeepSeek R1 when OpenThoughts was made: 0.55.
     pub price_prompt: f64,
     /// US dollars per million tokens of thought and solution. The same: 2.19.
@@ -89,6 +94,7 @@ impl Default for Config {
             idle_timeout_seconds: 300,
             total_timeout_seconds: 1_800,
             budget_usd: None,
+            retry_dead_letters: false,
             price_prompt: 0.0,
             price_completion: 0.0,
         }
@@ -123,13 +129,15 @@ pub struct Summary {
     pub truncated: u64,
     /// Requests given up after every attempt; the next run asks again.
     pub failed: u64,
-    /// Requests that the endpoint refused for good.
+    /// Requests that the endpoint refused for good, now or before: they are not sent again by
+    /// themselves.
     pub dead_letter: u64,
     /// Requests sent.
     pub attempts: u64,
     /// Those sent because an earlier one failed.
     pub retries: u64,
-    /// Tokens of prompts, as billed.
+    /// Tokens of prompts, as billed; those of replies that an earlier run kept and did not live to
+    /// count are counted here.
     pub prompt_tokens: u64,
     /// Tokens of answers, as billed.
     pub completion_tokens: u64,
@@ -141,22 +149,37 @@ pub struct Summary {
     pub paused: bool,
 }
 
+/// The account at the endpoint is empty: nothing can be asked before somebody pays.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{why}")]
+pub struct Paused {
+    /// What the endpoint says.
+    pub why: String,
+    /// What was done until then.
+    pub summary: Summary,
+}
+
 /// Asks for every trace that is missing.
 ///
 /// # Errors
-/// If the endpoint does not work or does not accept the key, the store refuses, or somebody stopped
-/// it. What came until then is kept.
+/// [`Paused`] if the account is empty; if the endpoint does not work or does not accept the key, the
+/// store refuses, or somebody stopped it. What came until then is kept.
 pub fn run(cx: &Context, config: &Config, secrets: &Secrets) -> anyhow::Result<Summary> {
     let begun = Instant::now();
     check(config)?;
     let recovered = parse_what_is_left(cx, config)?;
-    let work = cx.store.missing_traces(&config.model, config.samples, config.source.as_deref())?;
+    let missing =
+        cx.store.missing_traces(&config.model, config.samples, config.source.as_deref())?;
+    let (work, refused_before) = dead::without(cx, config, missing)?;
     let spent = cx.store.cost_usd_of(&config.model, config.source.as_deref())?;
     let mut asking = Asking::new(cx, config, work, spent);
-    asking.recover(recovered);
+    asking.count_earlier(&recovered, refused_before);
     let outcome =
         if asking.has_work() { remote(config, secrets)?.ask(&mut asking)? } else { Outcome::Done };
     asking.flush()?;
+    if let Outcome::Done = outcome {
+        asking.bury()?;
+    }
     let stopped_early = asking.stopped_early();
     let (mut summary, last_error) = asking.into_summary();
     summary.seconds = (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3;
@@ -165,6 +188,9 @@ pub fn run(cx: &Context, config: &Config, secrets: &Secrets) -> anyhow::Result<S
         Outcome::Stopped => return Err(Stopped.into()),
         Outcome::Account(error) if error.kind == Kind::Money => {
             summary.paused = true;
+            let context = format!("could not go on asking `{}`", label(config));
+            let context = Hinted::new(context, error.hint());
+            return Err(anyhow::Error::new(Paused { why: error.message, summary }).context(context));
         }
         Outcome::Account(error) | Outcome::Down(error) => {
             let context = format!("could not distill from `{}`", label(config));
@@ -231,18 +257,20 @@ fn remote(config: &Config, secrets: &Secrets) -> anyhow::Result<Remote> {
 }
 
 /// Makes traces of the replies that an earlier run kept and did not live to parse.
-fn parse_what_is_left(cx: &Context, config: &Config) -> anyhow::Result<Vec<(QuestionId, u32)>> {
-    let mut traces = Vec::new();
+fn parse_what_is_left(cx: &Context, config: &Config) -> anyhow::Result<Vec<NewTrace>> {
+    let mut traces: Vec<NewTrace> = Vec::new();
+    let mut seen = HashSet::new();
     for reply in cx.store.unparsed_replies(&config.model)? {
         cx.stop_requested()?;
         // What could not be parsed then cannot be parsed now; its question is asked again.
-        if let Ok(parsed) = parse(&reply.body) {
+        if let Ok(parsed) = parse(&reply.body)
+            && seen.insert((reply.question_id, reply.sample))
+        {
             traces.push(trace(config, (reply.question_id, reply.sample), reply.attempt, parsed));
         }
     }
-    let keys = traces.iter().map(|trace| (trace.question_id, trace.sample)).collect();
     cx.store.add_traces(&traces).context("could not keep traces of an earlier run")?;
-    Ok(keys)
+    Ok(traces)
 }
 
 #[cfg(test)]

@@ -70,22 +70,21 @@ impl Owner {
         Ok(())
     }
 
-    /// Makes a job of its own, runs it, and gives the stage's summary.
+    /// Makes a job of its own, runs it, and gives its last state.
     ///
     /// # Errors
-    /// What the stage failed with, or that it was stopped.
+    /// If the store refuses or no process can be started; a stage's own failure is in the job.
     pub fn run_alone(
         &self,
         kind: JobKind,
         config: &impl Serialize,
         stop: &Stop,
         watch: Watch<'_>,
-    ) -> anyhow::Result<serde_json::Value> {
+    ) -> anyhow::Result<Job> {
         let config = serde_json::to_value(config).context("could not write the settings")?;
         let added = self.store.add_jobs(&[NewJob { plan_id: None, kind, config }])?;
         let job = added.first().context("one job was added")?;
-        let job = self.run_job(job.id, stop, watch)?;
-        Self::summary(job)
+        self.run_job(job.id, stop, watch)
     }
 
     /// The summary of a job that is over, or why it has none.
@@ -93,7 +92,7 @@ impl Owner {
     /// # Errors
     /// What the stage failed with, or that it was stopped.
     pub fn summary(job: Job) -> anyhow::Result<serde_json::Value> {
-        let name = job.kind.name();
+        let (name, paused) = (job.kind.name(), is_paused(&job));
         let again = "run the same command again to go on";
         match job.state {
             JobState::Done => job.summary.context("a job that is done has a summary"),
@@ -107,7 +106,8 @@ impl Owner {
             }
             JobState::Failed | JobState::Queued | JobState::Running | JobState::Stopping => {
                 let why = job.error.unwrap_or_else(|| "it left no reason".into());
-                let message = format!("`{name}` failed (job {}): {why}", job.id);
+                let how = if paused { "is paused" } else { "failed" };
+                let message = format!("`{name}` {how} (job {}): {why}", job.id);
                 Err(match job.hint {
                     Some(hint) => Hinted::new(message, hint).into(),
                     None => anyhow::Error::msg(message),
@@ -272,7 +272,8 @@ impl Owner {
     }
 }
 
-/// Whether a job ended well but early, because there is no more money.
+/// Whether a job ended early because there is no more money: the account's, and it failed, or the
+/// budget's, and it is done.
 pub fn is_paused(job: &Job) -> bool {
     let paused = job.summary.as_ref().and_then(|summary| summary.get("paused"));
     paused.and_then(serde_json::Value::as_bool).unwrap_or(false)

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::child::{POLL, end_with_parent, grace};
 use super::counts::CountsNews;
 use super::{Launch, stages};
+use crate::distill;
 use crate::hint::Hinted;
 use crate::records::{Job, JobId, JobState};
 use crate::stage::{self, Progress, Stop, Stopped};
@@ -96,6 +97,9 @@ fn conclude(
         Err(error) => {
             let hint = stage::hint_of(&error);
             store.set_job_error(job.id, &format!("{error:#}"), hint.as_deref())?;
+            if let Some(paused) = error.downcast_ref::<distill::Paused>() {
+                store.set_job_summary(job.id, &serde_json::to_value(&paused.summary)?)?;
+            }
             store.move_job(job.id, &running, JobState::Failed)?;
             Err(error)
         }

@@ -17,5 +17,5 @@ pub use job::{Event, Job, JobKind, JobProgress, JobState, PlanRow};
 pub use question::{Domain, NewQuestion, Question, Split, Tests};
 pub use run::{Checkpoint, Run, RunState, Step};
 pub use score::{Sample, Score};
-pub use trace::{FinishReason, NewTrace, Reply, Trace};
+pub use trace::{DeadLetter, FinishReason, NewTrace, Reply, Trace};
 pub use verdict::{Verdict, VerdictRow};

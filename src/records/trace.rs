@@ -57,6 +57,21 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// A request that an endpoint refused for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// What was asked.
+    pub question_id: QuestionId,
+    /// Which of the samples of this question, from 0.
+    pub sample: u32,
+    /// The model's name as the endpoint knows it.
+    pub model: String,
+    /// Hash of what was sent and where.
+    pub request: String,
+    /// What the endpoint said.
+    pub why: String,
+}
+
 /// A parsed reply that has no row yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewTrace {

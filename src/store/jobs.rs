@@ -254,6 +254,19 @@ impl Store {
         })
     }
 
+    /// Stores what a job counted that could not finish.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub fn set_job_summary(&self, id: JobId, summary: &serde_json::Value) -> Result<()> {
+        self.transaction(|connection| {
+            let sql = "update jobs set summary = ?2 where id = ?1";
+            connection.execute(sql, params![id.0, summary.to_string()])?;
+            announce(connection, id)?;
+            Ok(())
+        })
+    }
+
     /// Queues a job again that is over, forgetting its error.
     ///
     /// # Errors

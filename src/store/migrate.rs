@@ -16,6 +16,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0004_datasets.sql"),
     include_str!("../../migrations/0005_scores.sql"),
     include_str!("../../migrations/0006_access.sql"),
+    include_str!("../../migrations/0007_dead_letters.sql"),
 ];
 
 /// Applies what is missing, all in one transaction.

@@ -6,6 +6,7 @@
 mod access;
 mod counts;
 mod datasets;
+mod dead_letters;
 mod events;
 mod jobs;
 mod lock;

@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use thinkery::distill::{self, Config, Secrets, Summary};
 use thinkery::questions::{self, rehearsal};
-use thinkery::records::{FinishReason, Question, Split};
+use thinkery::records::{FinishReason, JobState, NewQuestion, Question, Split};
 use thinkery::stage::{Context, Progress, Stop, hint_of};
 use thinkery::store::{QuestionFilter, Store, TraceFilter};
 use thinkery::teacher::{self, Faults, Teacher};
+
+use crate::env::TestEnv;
 
 /// A key that must never be seen anywhere again.
 const KEY: &str = "sk-canary-0123456789";
@@ -185,7 +188,11 @@ fn a_wrong_key_ends_it_after_one_request_with_a_hint() {
 fn an_empty_account_pauses_and_keeps_what_came() {
     let world = World::new(12);
     let server = Server::start(r#"[{"from": 5, "status": 402}]"#);
-    let summary = world.distill(&Config { in_flight: 2, ..one_by_one(&server) }).unwrap();
+    let error = world.distill(&Config { in_flight: 2, ..one_by_one(&server) }).unwrap_err();
+    let text = format!("{error:#}");
+    assert!(text.starts_with("could not go on asking `rehearsal`: the account"), "{text}");
+    assert!(hint_of(&error).unwrap().starts_with("top up the account"), "{text}");
+    let summary = error.downcast_ref::<distill::Paused>().unwrap().summary.clone();
     assert!(summary.paused && summary.attempts <= 8, "{summary:?}");
     assert!((3..=5).contains(&summary.succeeded), "{summary:?}");
     assert_eq!(world.traces(), summary.succeeded);
@@ -238,7 +245,29 @@ fn a_question_the_endpoint_refuses_does_not_stop_the_others() {
     let server = Server::start(r#"[{"request": 3, "status": 400}]"#);
     let summary = world.distill(&one_by_one(&server)).unwrap();
     assert_eq!((summary.succeeded, summary.dead_letter, summary.failed), (11, 1, 0));
-    assert_eq!(world.distill(&one_by_one(&server)).unwrap().succeeded, 1);
+    let again = world.distill(&one_by_one(&server)).unwrap();
+    assert_eq!((again.requested, again.dead_letter, again.attempts), (1, 1, 0), "it stays dead");
+    let other = Config { max_tokens: 100, ..one_by_one(&server) };
+    assert_eq!(world.distill(&other).unwrap().succeeded, 1, "another request is another letter");
+}
+
+#[test]
+fn dead_letters_are_sent_again_when_somebody_asks_for_it() {
+    let world = World::new(12);
+    let server = Server::start(r#"[{"from": 5, "until": 6, "status": 422}]"#);
+    let config = one_by_one(&server);
+    assert_eq!(world.distill(&config).unwrap().dead_letter, 2);
+    let summary = world.distill(&Config { retry_dead_letters: true, ..config }).unwrap();
+    assert_eq!((summary.requested, summary.succeeded, summary.dead_letter), (2, 2, 0));
+    assert_eq!(world.traces(), 12);
+}
+
+#[test]
+fn an_endpoint_that_refuses_everything_leaves_no_dead_letters() {
+    let world = World::new(6);
+    let server = Server::start(r#"[{"until": 6, "status": 400}]"#);
+    world.distill(&one_by_one(&server)).unwrap_err();
+    assert_eq!(world.distill(&one_by_one(&server)).unwrap().succeeded, 6);
 }
 
 #[test]
@@ -246,7 +275,8 @@ fn a_reply_that_was_kept_but_not_parsed_is_not_paid_for_again() {
     let world = World::new(6);
     let question = world.questions(Split::Train)[0].id;
     let body =
-        br#"{"choices":[{"message":{"reasoning":"r","content":"s"},"finish_reason":"stop"}]}"#;
+        br#"{"choices":[{"message":{"reasoning":"r","content":"s"},"finish_reason":"length"}],
+            "usage":{"prompt_tokens":1000000,"completion_tokens":2000000}}"#;
     let reply = thinkery::records::Reply {
         question_id: question,
         sample: 0,
@@ -255,11 +285,16 @@ fn a_reply_that_was_kept_but_not_parsed_is_not_paid_for_again() {
         status: 200,
         body: body.to_vec(),
     };
-    world.cx.store.add_reply(&reply).unwrap();
+    // Twice: the first was lost to a retry, and both came.
+    world.cx.store.add_replies(&[reply.clone(), reply]).unwrap();
     let server = Server::start("[]");
-    let summary = world.distill(&one_by_one(&server)).unwrap();
+    let priced = Config { price_completion: 1.0, ..one_by_one(&server) };
+    let summary = world.distill(&priced).unwrap();
     assert_eq!((summary.requested, summary.succeeded), (6, 6), "{summary:?}");
     assert_eq!(summary.attempts - summary.retries, 5, "{summary:?}");
+    assert!((1_000_000..1_001_000).contains(&summary.prompt_tokens), "{summary:?}");
+    assert!((2_000_000..2_010_000).contains(&summary.completion_tokens), "{summary:?}");
+    assert!((2.0..2.1).contains(&summary.cost_usd) && summary.truncated >= 1, "{summary:?}");
     assert_eq!(world.traces(), 6);
 }
 
@@ -281,4 +316,50 @@ fn it_stops_within_two_seconds_and_keeps_what_came() {
     assert!(result.unwrap_err().is::<thinkery::stage::Stopped>());
     assert!(asked.elapsed() < Duration::from_secs(2));
     assert!((15..=19).contains(&world.traces()));
+}
+
+/// A file with so many of the rehearsal's questions.
+fn questions_file(env: &TestEnv, count: usize) -> String {
+    let config = rehearsal::Config::default();
+    let questions = rehearsal::questions(&config).unwrap();
+    let rows = questions.iter().filter(|question| question.split == Split::Train).take(count);
+    let row = |question: &NewQuestion| {
+        let row = json!({
+            "problem": question.problem, "domain": "math", "reference": question.reference,
+        });
+        format!("{row}\n")
+    };
+    env.file("questions.jsonl", &rows.map(row).collect::<String>()).display().to_string()
+}
+
+#[test]
+fn out_of_money_is_one_line_a_hint_exit_code_1_and_what_was_done() {
+    let env = TestEnv::new();
+    let file = questions_file(&env, 30);
+    let server = Server::start(r#"[{"from": 5, "status": 402}]"#);
+    let endpoint = format!("http://{}/v1", server.address);
+    let args = ["distill", &file, "--endpoint", &endpoint, "--model", "m", "--in-flight=2"];
+    for budget in [&[][..], &["--budget-usd=5"]] {
+        let ended = env.run(&[&args[..], budget, &["--json"]].concat());
+        let error = ended.error();
+        assert!(error.starts_with("error: `distill` is paused (job "), "{error}");
+        assert!(error.contains("out of money (status 402)"), "{error}");
+        assert!(error.contains("\nhint: top up the account"), "{error}");
+        assert_eq!(error.lines().count(), 2, "{error}");
+        let summary: Value = serde_json::from_str(ended.stdout.trim_end()).unwrap();
+        assert_eq!(summary["paused"], true, "{summary}");
+        assert!(summary["attempts"].as_u64().unwrap() <= 8, "{summary}");
+    }
+    let store = Store::open(&env.data()).unwrap();
+    let job = store.jobs(1, None).unwrap().remove(0);
+    assert_eq!(job.state, JobState::Failed);
+    assert_eq!(job.summary.unwrap()["paused"], true);
+    assert!(job.hint.unwrap().starts_with("top up"));
+    drop(server);
+    let paid = Server::start("[]");
+    let endpoint = format!("http://{}/v1", paid.address);
+    let args = ["distill", "--endpoint", &endpoint, "--model", "m", "--json"];
+    let summary = env.run(&args).json();
+    assert_eq!((&summary["paused"], &summary["failed"]), (&json!(false), &json!(0)));
+    assert_eq!(store.trace_counts().unwrap().traces, 30);
 }
