@@ -174,8 +174,9 @@ fn math(problem: &Problem, work: &mut Work) -> Answer {
             Answer::Whole(work.compute("x=", quotient, '*', a))
         }
         Problem::Fraction { a, b, c, d } => fraction([a, b, c, d], work),
-        Problem::Units { unit, a, b } => {
-            let amount = work.compute("", a, '+', b);
+        Problem::Units { unit, a, b, c } => {
+            let sum = work.compute("", a, '+', b);
+            let amount = work.compute("", sum, '+', c);
             Answer::Whole(work.compute("", amount, '*', unit.ratio))
         }
         Problem::Modular { a, b, c, m } => {
@@ -185,11 +186,11 @@ fn math(problem: &Problem, work: &mut Work) -> Answer {
             let multiple = work.compute("", m, '*', times);
             Answer::Whole(work.compute("", sum, '-', multiple))
         }
-        Problem::Sequence { start, step, term } => {
-            let difference = work.compute("", start + step, '-', start);
-            let mut value = start + 2 * step;
-            for number in 4..=term {
-                value = work.compute(&format!("Term {number}: "), value, '+', difference);
+        Problem::Sequence { start, a, b, term } => {
+            let mut value = start;
+            for number in 2..=term {
+                let more = if number % 2 == 0 { a } else { b };
+                value = work.compute(&format!("Term {number}: "), value, '+', more);
             }
             Answer::Whole(value)
         }

@@ -30,18 +30,16 @@ mod range {
     pub(super) const FRACTION_DENOMINATOR: [i64; 6] = [8, 9, 10, 12, 15, 16];
     /// The three numerators of `fraction`; the last is taken away.
     pub(super) const FRACTION_NUMERATOR: RangeInclusive<i64> = 1..=6;
-    /// How many of the larger unit `units` converts, twice.
-    pub(super) const UNITS_AMOUNT: RangeInclusive<i64> = 1..=9;
+    /// The three amounts that `units` converts together.
+    pub(super) const UNITS_AMOUNT: RangeInclusive<i64> = 1..=5;
     /// The three summands of `modular`.
     pub(super) const MODULAR_SUMMAND: RangeInclusive<i64> = 1..=7;
     /// Divisors of `modular`.
     pub(super) const MODULAR_DIVISOR: RangeInclusive<i64> = 3..=5;
-    /// First term of `sequence`.
-    pub(super) const SEQUENCE_START: RangeInclusive<i64> = 1..=30;
-    /// Difference of `sequence`.
-    pub(super) const SEQUENCE_STEP: RangeInclusive<i64> = 2..=9;
+    /// First term of `sequence`, and what it grows by.
+    pub(super) const SEQUENCE_NUMBER: RangeInclusive<i64> = 1..=8;
     /// Which term of `sequence` is asked for.
-    pub(super) const SEQUENCE_TERM: RangeInclusive<i64> = 4..=7;
+    pub(super) const SEQUENCE_TERM: RangeInclusive<i64> = 3..=4;
 }
 
 /// A kind of problem.
@@ -89,10 +87,6 @@ pub static UNITS: &[Unit] = &[
     unit("meters", "centimeters", 100),
     unit("years", "months", 12),
     unit("decades", "years", 10),
-    unit("centuries", "years", 100),
-    unit("kilometers", "meters", 1_000),
-    unit("kilograms", "grams", 1_000),
-    unit("nickels", "cents", 5),
 ];
 
 /// One problem with its parameters.
@@ -131,7 +125,7 @@ pub enum Problem {
         /// The denominator of all.
         d: i64,
     },
-    /// Two amounts of large units together, in small ones.
+    /// Three amounts of large units together, in small ones.
     Units {
         /// Which units.
         unit: &'static Unit,
@@ -139,6 +133,8 @@ pub enum Problem {
         a: i64,
         /// More of them.
         b: i64,
+        /// And more.
+        c: i64,
     },
     /// `(a + b + c)` modulo `m`.
     Modular {
@@ -151,12 +147,14 @@ pub enum Problem {
         /// Divisor.
         m: i64,
     },
-    /// A term of an arithmetic sequence.
+    /// A term of a sequence that grows by two numbers in turn.
     Sequence {
         /// First term.
         start: i64,
-        /// Difference of neighbours.
-        step: i64,
+        /// What the second term is larger by.
+        a: i64,
+        /// What the third term is larger by.
+        b: i64,
         /// Which term is asked for, from 1.
         term: i64,
     },
@@ -173,15 +171,15 @@ impl fmt::Display for Problem {
             Self::Fraction { a, b, c, d } => {
                 write!(f, "Compute {a}/{d} + {b}/{d} - {c}/{d} in lowest terms.")
             }
-            Self::Units { unit: Unit { large, small, .. }, a, b } => {
-                write!(f, "How many {small} are {a} {large} and {b} {large}?")
+            Self::Units { unit: Unit { large, small, .. }, a, b, c } => {
+                write!(f, "How many {small} are {a} {large}, {b} {large} and {c} {large}?")
             }
             Self::Modular { a, b, c, m } => {
                 write!(f, "Find the remainder when {a} + {b} + {c} is divided by {m}.")
             }
-            Self::Sequence { start, step, term } => {
-                let (second, third) = (start + step, start + 2 * step);
-                write!(f, "Find term {term} of the sequence {start}, {second}, {third}, ...")
+            Self::Sequence { start, a, b, term } => {
+                write!(f, "A sequence starts at {start} and grows by {a} and by {b} in turn. ")?;
+                write!(f, "Find term {term}.")
             }
         }
     }
@@ -196,17 +194,12 @@ impl Problem {
             ("Compute", &[a, b, c, d]) => Self::Arithmetic { a, b, c, d },
             ("Compute", &[a, _, b, _, c, d]) => Self::Fraction { a, b, c, d },
             ("Solve", &[a, b, c]) => Self::Equation { a, b, c, minus: text.contains(" - ") },
-            ("How", &[a, b]) => {
-                let named = |unit: &&Unit| {
-                    let Unit { large, small, .. } = unit;
-                    text == format!("How many {small} are {a} {large} and {b} {large}?")
-                };
-                Self::Units { unit: UNITS.iter().find(named)?, a, b }
+            ("How", &[a, b, c]) => {
+                let printed = |unit: &'static Unit| Self::Units { unit, a, b, c };
+                printed(UNITS.iter().find(|unit| printed(*unit).to_string() == text)?)
             }
-            ("Find", &[a, b, c, m]) if text.contains("remainder") => Self::Modular { a, b, c, m },
-            ("Find", &[term, start, second, _]) => {
-                Self::Sequence { start, step: second - start, term }
-            }
+            ("Find", &[a, b, c, m]) => Self::Modular { a, b, c, m },
+            ("A", &[start, a, b, term]) => Self::Sequence { start, a, b, term },
             _ => return None,
         };
         // The wording is the grammar: whatever does not print back the same is somebody else's.
@@ -247,9 +240,13 @@ impl Problem {
                     .map_or_else(|| "none".into(), |x| x.to_string())
             }
             Self::Fraction { a, b, c, d } => lowest_terms(a + b - c, d),
-            Self::Units { unit, a, b } => (unit.ratio * a + unit.ratio * b).to_string(),
+            Self::Units { unit, a, b, c } => {
+                (unit.ratio * a + unit.ratio * b + unit.ratio * c).to_string()
+            }
             Self::Modular { a, b, c, m } => ((a % m + b % m + c % m) % m).to_string(),
-            Self::Sequence { start, step, term } => (start + step * (term - 1)).to_string(),
+            Self::Sequence { start, a, b, term } => {
+                (start + term / 2 * a + (term - 1) / 2 * b).to_string()
+            }
         }
     }
 
@@ -339,7 +336,9 @@ fn units() -> Vec<Problem> {
     let mut space = Vec::new();
     for unit in UNITS {
         for a in range::UNITS_AMOUNT {
-            space.extend(range::UNITS_AMOUNT.map(|b| Problem::Units { unit, a, b }));
+            for b in range::UNITS_AMOUNT {
+                space.extend(range::UNITS_AMOUNT.map(|c| Problem::Units { unit, a, b, c }));
+            }
         }
     }
     space
@@ -359,10 +358,12 @@ fn modular() -> Vec<Problem> {
 
 fn sequence() -> Vec<Problem> {
     let mut space = Vec::new();
-    for start in range::SEQUENCE_START {
-        for step in range::SEQUENCE_STEP {
-            let terms = range::SEQUENCE_TERM;
-            space.extend(terms.map(|term| Problem::Sequence { start, step, term }));
+    for start in range::SEQUENCE_NUMBER {
+        for a in range::SEQUENCE_NUMBER {
+            for b in range::SEQUENCE_NUMBER {
+                let terms = range::SEQUENCE_TERM;
+                space.extend(terms.map(|term| Problem::Sequence { start, a, b, term }));
+            }
         }
     }
     space

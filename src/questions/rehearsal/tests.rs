@@ -76,12 +76,13 @@ fn answers_agree_with_brute_force() {
                 assert_eq!(top * d, bottom * (a + b - c));
                 assert!(!(2..=bottom).any(|by| top % by == 0 && bottom % by == 0), "{problem}");
             }
-            Problem::Units { unit, a, b } => {
-                assert_eq!((top / unit.ratio, top % unit.ratio), (a + b, 0));
+            Problem::Units { unit, a, b, c } => {
+                assert_eq!((top / unit.ratio, top % unit.ratio), (a + b + c, 0));
             }
             Problem::Modular { a, b, c, m } => assert_eq!((a + b + c - top) % m + top / m, 0),
-            Problem::Sequence { start, step, term } => {
-                assert_eq!(top, (1..term).fold(start, |value, _| value + step));
+            Problem::Sequence { start, a, b, term } => {
+                let grow = |value, number| value + if number % 2 == 0 { a } else { b };
+                assert_eq!(top, (2..=term).fold(start, grow));
             }
         }
     }
