@@ -16,14 +16,8 @@ use utoipa_axum::routes;
 
 use super::error::{ErrorBody, Result};
 use super::{AppState, Page};
-use crate::records::RunState;
+use crate::records;
 use crate::store::{self, Store};
-
-/// The run whose model answers where no model is named; without it, the newest.
-const SERVED: &str = "verified";
-
-/// The folder of a finished run's model, inside the run's.
-const FINAL: &str = "final";
 
 /// A local model that can be talked to.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -119,7 +113,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_models)).routes(routes!(chat))
 }
 
-/// Models that can be talked to: finished runs, newest first.
+/// Models that can be talked to: of finished runs, the served one first, then newest first.
 #[utoipa::path(get, path = "/models", tag = "models",
     responses((status = OK, body = Page<Model>), (status = "default", body = ErrorBody)))]
 async fn list_models(State(state): State<AppState>) -> Result<Answer<Page<Model>>> {
@@ -145,22 +139,14 @@ pub(super) async fn forward(state: &AppState, request: Request<Body>) -> Respons
     }
 }
 
-/// Every model that can be talked to, newest first; a later run of the same name replaces the
-/// earlier one.
+/// Every model that can be talked to, the served one first, then newest first.
 pub(super) fn all(store: &Store) -> store::Result<Vec<Model>> {
-    let mut models: Vec<Model> = Vec::new();
-    for run in store.runs()? {
-        let path = format!("{}/{FINAL}", run.path.trim_end_matches('/'));
-        let is_there = store.absolute(&path).join("config.json").exists();
-        let is_new = !models.iter().any(|model| model.name == run.name);
-        if run.state == RunState::Done && is_there && is_new {
-            let (name, run_id, created_at) = (run.name, run.id.0, run.created_at);
-            models.push(Model { name, run_id, served: false, path, created_at });
-        }
-    }
-    let served = models.iter().position(|model| model.name == SERVED).unwrap_or(0);
-    if let Some(model) = models.get_mut(served) {
-        model.served = true;
-    }
-    Ok(models)
+    let model = |(index, model): (usize, records::Model)| Model {
+        name: model.name,
+        run_id: model.run_id.0,
+        served: index == 0,
+        path: model.path,
+        created_at: model.created_at,
+    };
+    Ok(store.models()?.into_iter().enumerate().map(model).collect())
 }

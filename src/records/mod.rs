@@ -15,7 +15,7 @@ pub use example::{Arm, Dataset, Example};
 pub use id::{DatasetId, JobId, PlanId, QuestionId, RunId, TraceId};
 pub use job::{Event, Job, JobKind, JobProgress, JobState, PlanRow};
 pub use question::{Domain, NewQuestion, Question, Split, Tests};
-pub use run::{Checkpoint, Run, RunState, Step};
+pub use run::{Checkpoint, Model, Run, RunState, Step};
 pub use score::{Sample, Score};
 pub use trace::{DeadLetter, FinishReason, NewTrace, Reply, Trace};
 pub use verdict::{Verdict, VerdictRow};

@@ -45,6 +45,19 @@ pub struct Run {
     pub created_at: String,
 }
 
+/// The model that a finished run left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// The run's name, and the model's.
+    pub name: String,
+    /// The run that made it.
+    pub run_id: RunId,
+    /// Its folder, relative to the data folder or absolute.
+    pub path: String,
+    /// When the run was started, RFC 3339, UTC.
+    pub created_at: String,
+}
+
 /// One optimizer step, as in `steps.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {

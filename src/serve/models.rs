@@ -14,7 +14,6 @@ use crate::chat::local::{LocalModel, Place};
 use crate::engine::Device;
 use crate::engine::worker::Load;
 use crate::hint;
-use crate::records::RunState;
 use crate::store::Store;
 
 /// Models held in memory at a time; the one that was not asked for longest goes first.
@@ -22,9 +21,6 @@ const LOADED_MAX: usize = 2;
 
 /// Requests in flight at a time, over all models; each holds a thread.
 const REQUESTS_MAX: usize = 256;
-
-/// The name of the run that answers where none is named, if there is one.
-const PREFERRED: &str = "verified";
 
 /// A model that can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,21 +166,15 @@ impl Models {
         Some(model)
     }
 
-    /// What is offered: what somebody offered, then the finished runs of the store, the newest of
-    /// each name.
+    /// What is offered: what somebody offered, then the models of the store in its order.
     fn offers(&self) -> Result<Vec<Offer>, Error> {
         let mut offers = self.entries().offers.clone();
         let Some(store) = &self.store else { return Ok(offers) };
-        let mut runs = store.runs().map_err(|error| Error::Internal(error.into()))?;
-        runs.retain(|run| run.state == RunState::Done);
-        // Stable: among equals the newest stays first.
-        runs.sort_by_key(|run| run.name != PREFERRED);
-        for run in runs {
-            let dir = store.absolute(&run.path).join("final");
-            let known = offers.iter().any(|offer| offer.name == run.name);
-            if !known && dir.join("config.json").is_file() {
-                let created = run.created_at.parse().map_or(0, jiff::Timestamp::as_second);
-                offers.push(Offer { name: run.name, dir, created });
+        for model in store.models().map_err(|error| Error::Internal(error.into()))? {
+            if !offers.iter().any(|offer| offer.name == model.name) {
+                let created = model.created_at.parse().map_or(0, jiff::Timestamp::as_second);
+                let dir = store.absolute(&model.path);
+                offers.push(Offer { name: model.name, dir, created });
             }
         }
         Ok(offers)

@@ -12,6 +12,7 @@ use super::{KeyCheck, Models, Offer, standalone};
 use crate::chat::local::Place;
 use crate::chat::local::tests::model;
 use crate::engine::Device;
+use crate::store::{NewRun, Store};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -357,4 +358,38 @@ fn a_burst_is_answered_or_told_to_come_back() {
     });
     assert!(statuses.iter().all(|status| matches!(status, 200 | 429)), "{statuses:?}");
     until_idle(&server.models);
+}
+
+#[test]
+fn the_verified_model_is_what_is_served_and_later_runs_replace_earlier_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let finished = |name: &str, path: &str| {
+        let new = NewRun {
+            name: name.into(),
+            dataset_id: None,
+            config: json!({}),
+            hash: path.into(),
+            steps_total: 1,
+            path: path.into(),
+        };
+        let run = store.add_run(&new).unwrap();
+        store.finish_run(run.id).unwrap();
+        let folder = dir.path().join(path).join("final");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("config.json"), "{}").unwrap();
+    };
+    let models = Models::of_store(store.clone(), Device::Cpu);
+    assert!(models.cards().unwrap().is_empty());
+    finished("unverified", "runs/a");
+    let names = || -> Vec<(String, bool)> {
+        models.cards().unwrap().into_iter().map(|card| (card.name, card.served)).collect()
+    };
+    assert_eq!(names(), [("unverified".into(), true)]);
+    finished("verified", "runs/b");
+    finished("verified", "runs/c");
+    finished("other", "runs/d");
+    let expected = [("verified", true), ("other", false), ("unverified", false)];
+    assert_eq!(names(), expected.map(|(name, served)| (name.to_owned(), served)));
+    assert_eq!(store.models().unwrap()[0].path, "runs/c/final");
 }

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Error, Result, Store, json, now};
-use crate::records::{Checkpoint, DatasetId, Run, RunId, RunState, Step};
+use crate::records::{Checkpoint, DatasetId, Model, Run, RunId, RunState, Step};
 
 /// A run that has no row yet.
 #[derive(Debug, Clone)]
@@ -21,6 +21,12 @@ pub struct NewRun {
     /// Folder, relative to the data folder or absolute.
     pub path: String,
 }
+
+/// The run whose model answers where no model is named; without it, the newest.
+const SERVED: &str = "verified";
+
+/// The folder of a finished run's model, inside the run's.
+const FINAL: &str = "final";
 
 const COLUMNS: &str = "id, name, dataset_id, config, state, steps_total, path, created_at";
 
@@ -107,6 +113,27 @@ impl Store {
     pub fn run_named(&self, name: &str) -> Result<Option<Run>> {
         let sql = format!("select {COLUMNS} from runs where name = ?1 order by id desc limit 1");
         self.lock().query_row(&sql, [name], |row| Ok(run(row))).optional()?.transpose()
+    }
+
+    /// The models of finished runs, the newest of each name; the one that answers where none is
+    /// named comes first, then the newest.
+    ///
+    /// # Errors
+    /// If the database refuses or a row cannot be read.
+    pub fn models(&self) -> Result<Vec<Model>> {
+        let mut models: Vec<Model> = Vec::new();
+        for run in self.runs()? {
+            let path = format!("{}/{FINAL}", run.path.trim_end_matches('/'));
+            let is_there = self.absolute(&path).join("config.json").is_file();
+            let is_new = models.iter().all(|model| model.name != run.name);
+            if run.state == RunState::Done && is_there && is_new {
+                let Run { id: run_id, name, created_at, .. } = run;
+                models.push(Model { name, run_id, path, created_at });
+            }
+        }
+        // Stable: the others stay in their order.
+        models.sort_by_key(|model| model.name != SERVED);
+        Ok(models)
     }
 
     /// Adds steps in one transaction, replacing those that a resumed run repeats.
