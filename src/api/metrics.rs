@@ -1,6 +1,5 @@
 //! Numbers for Prometheus.
 
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -11,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use super::AppState;
 use super::error::Result;
 use crate::records::JobState;
+use crate::serve::metrics::Text;
 use crate::store::{QuestionCount, TraceCounts};
+use crate::{serve, store};
 
 /// What the server counts of itself.
 pub(super) struct Metrics {
@@ -52,14 +53,14 @@ pub(super) async fn get_metrics(State(state): State<AppState>) -> Result<Respons
         .store(|store| {
             let count = |state| Ok((state, store.jobs_in(&[state])?.len()));
             Ok(Counted {
-                jobs: JobState::ALL.into_iter().map(count).collect::<crate::store::Result<_>>()?,
+                jobs: JobState::ALL.into_iter().map(count).collect::<store::Result<_>>()?,
                 questions: store.question_counts()?,
                 traces: store.trace_counts()?,
             })
         })
         .await?;
-    let text = render(state.metrics(), &counted);
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+    let text = render(state.metrics(), &counted) + &serve::metrics::text(state.models());
+    Ok(([(header::CONTENT_TYPE, serve::METRICS_TYPE)], text).into_response())
 }
 
 fn render(metrics: &Metrics, counted: &Counted) -> String {
@@ -100,21 +101,5 @@ fn render(metrics: &Metrics, counted: &Counted) -> String {
     for (verdict, count) in verdicts {
         text.sample("thinkery_verdicts", &format!("verdict=\"{verdict}\""), count);
     }
-    text.0
-}
-
-/// Prometheus' text format.
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &str, value: u64) {
-        let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-        let _ = writeln!(self.0, "{name}{braces} {value}");
-    }
+    text.into_string()
 }

@@ -12,6 +12,7 @@ use super::metrics::Metrics;
 use super::status::Gpu;
 use crate::jobs::Runner;
 use crate::recipe;
+use crate::serve::Models;
 use crate::store::{self, Store};
 
 /// What the panel is made of.
@@ -22,6 +23,8 @@ pub struct Parts {
     pub runner: Option<Runner>,
     /// Answers `/v1/…` and the chat.
     pub v1: axum::Router,
+    /// The models behind it.
+    pub models: Arc<Models>,
     /// What plans have to fit on.
     pub machine: recipe::Machine,
     /// GPUs that can be used.
@@ -40,6 +43,7 @@ struct Inner {
     /// Taken out when the house goes down.
     runner: Mutex<Option<Runner>>,
     v1: axum::Router,
+    models: Arc<Models>,
     machine: recipe::Machine,
     gpus: Vec<Gpu>,
     hosts: Hosts,
@@ -52,12 +56,13 @@ struct Inner {
 impl AppState {
     /// A panel of these parts. Call within a tokio runtime: it starts to listen for events.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, runner, v1, machine, gpus, hosts } = parts;
+        let Parts { store, runner, v1, models, machine, gpus, hosts } = parts;
         let closing = watch::Sender::new(false);
         Self(Arc::new(Inner {
             access: Access::new(store.clone()),
             runner: Mutex::new(runner),
             v1,
+            models,
             machine,
             gpus,
             hosts,
@@ -102,6 +107,10 @@ impl AppState {
 
     pub(super) fn v1(&self) -> axum::Router {
         self.0.v1.clone()
+    }
+
+    pub(super) fn models(&self) -> &Models {
+        &self.0.models
     }
 
     pub(super) fn closing(&self) -> watch::Receiver<bool> {

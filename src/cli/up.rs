@@ -57,7 +57,8 @@ async fn up(global: &Global, args: Args) -> anyhow::Result<()> {
     let facts = engine::facts();
     let models = Arc::new(serve::Models::of_store(store.clone(), device(&facts)));
     let state = AppState::new(Parts {
-        v1: serve::router(models, None),
+        v1: serve::router(Arc::clone(&models), None),
+        models,
         store,
         runner: Some(Runner::start(owner)?),
         machine: machine::here()?,

@@ -8,6 +8,7 @@
 mod chat_completions;
 mod error;
 mod listen;
+pub mod metrics;
 mod models;
 mod rehearsal;
 mod stream;
@@ -54,18 +55,26 @@ pub fn router(models: Arc<Models>, check: Option<KeyCheck>) -> Router {
         .with_state(server)
 }
 
-/// The server alone: [`router`], `/health` and `/version`.
+/// The server alone: [`router`], `/health`, `/metrics` and `/version`.
 pub fn standalone(models: Arc<Models>, check: Option<KeyCheck>) -> Router {
     let version = || async { axum::Json(serde_json::json!({ "version": VERSION })) };
     let health = {
         let models = Arc::clone(&models);
         move || async move { health(&models) }
     };
+    let metrics = {
+        let models = Arc::clone(&models);
+        move || async move { ([(header::CONTENT_TYPE, METRICS_TYPE)], metrics::text(&models)) }
+    };
     router(models, check)
         .route("/health", get(health))
+        .route("/metrics", get(metrics))
         .route("/version", get(version))
         .fallback(no_route)
 }
+
+/// How Prometheus knows its text format.
+pub const METRICS_TYPE: &str = "text/plain; version=0.0.4";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

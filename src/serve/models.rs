@@ -3,6 +3,7 @@
 //! Over a data folder the finished runs are offered by themselves, looked up at every request, so
 //! that a model can be talked to the moment its training ends.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +13,7 @@ use tracing::info;
 use super::Error;
 use crate::chat::local::{LocalModel, Place};
 use crate::engine::Device;
-use crate::engine::worker::Load;
+use crate::engine::worker::{Load, Meter};
 use crate::hint;
 use crate::store::Store;
 
@@ -61,6 +62,44 @@ struct Entries {
     offers: Vec<Offer>,
     /// The one asked last is last.
     loaded: Vec<(Offer, Arc<LocalModel>)>,
+    /// Counters of those that were unloaded and may still be writing answers.
+    leaving: Vec<(String, Meter)>,
+    /// What those did that are gone, by name: counters never fall.
+    past: BTreeMap<String, Load>,
+}
+
+impl Entries {
+    /// Unloads those that `unwanted` names. Answers that are being written keep their model until
+    /// they end.
+    fn unload(&mut self, unwanted: impl Fn(usize, &Offer) -> bool) {
+        let loaded = std::mem::take(&mut self.loaded);
+        for (at, (offer, model)) in loaded.into_iter().enumerate() {
+            if unwanted(at, &offer) {
+                self.leaving.push((offer.name, model.meter()));
+            } else {
+                self.loaded.push((offer, model));
+            }
+        }
+    }
+
+    /// What each model has done, by name.
+    fn loads(&mut self) -> BTreeMap<String, Load> {
+        let (gone, leaving) =
+            std::mem::take(&mut self.leaving).into_iter().partition(|(_, meter)| meter.is_final());
+        self.leaving = leaving;
+        let gone: Vec<(String, Meter)> = gone;
+        for (name, meter) in gone {
+            *self.past.entry(name).or_default() += meter.load();
+        }
+        let mut loads = self.past.clone();
+        for (name, meter) in &self.leaving {
+            *loads.entry(name.clone()).or_default() += meter.load();
+        }
+        for (offer, model) in &self.loaded {
+            *loads.entry(offer.name.clone()).or_default() += model.load();
+        }
+        loads
+    }
 }
 
 impl Models {
@@ -131,11 +170,9 @@ impl Models {
         let model = Arc::new(model.map_err(|error| not_loadable(&offer, &error))?);
         info!(model.name = %offer.name, "loaded the model `{}`", offer.name);
         let mut entries = self.entries();
-        entries.loaded.retain(|(other, _)| other.name != offer.name);
-        if entries.loaded.len() >= LOADED_MAX {
-            // Answers that are being written keep their model until they end.
-            entries.loaded.remove(0);
-        }
+        entries.unload(|_, other| other.name == offer.name);
+        let surplus = (entries.loaded.len() + 1).saturating_sub(LOADED_MAX);
+        entries.unload(|at, _| at < surplus);
         entries.loaded.push((offer, Arc::clone(&model)));
         Ok(model)
     }
@@ -145,16 +182,16 @@ impl Models {
         Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Error::Busy)
     }
 
-    /// How busy all loaded models are together.
+    /// How busy all models are together.
     pub fn load(&self) -> Load {
-        let entries = self.entries();
-        entries.loaded.iter().map(|(_, model)| model.load()).fold(Load::default(), |sum, load| {
-            Load {
-                running: sum.running + load.running,
-                waiting: sum.waiting + load.waiting,
-                generated_tokens: sum.generated_tokens + load.generated_tokens,
-            }
-        })
+        let mut sum = Load::default();
+        self.loads().into_values().for_each(|load| sum += load);
+        sum
+    }
+
+    /// How busy each model is that was ever loaded, and what it has done, by name.
+    pub fn loads(&self) -> BTreeMap<String, Load> {
+        self.entries().loads()
     }
 
     fn loaded(&self, offer: &Offer) -> Option<Arc<LocalModel>> {

@@ -1,6 +1,7 @@
 //! The panel's API, asked through its real router; who may come in, and what they see.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,9 +14,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use thinkery::api::{self, AppState, Hosts, Parts};
 use thinkery::app::app;
+use thinkery::engine::Device;
 use thinkery::jobs::{Launch, Owner, Runner, Secrets};
 use thinkery::recipe::{Machine, Recipe};
 use thinkery::records::{JobKind, JobProgress, JobState, Step};
+use thinkery::serve::Models;
 use thinkery::store::{NewJob, NewRun, Store};
 use tower::ServiceExt;
 
@@ -43,6 +46,7 @@ impl House {
             store: store.clone(),
             runner: Some(Runner::start(owner).unwrap()),
             v1: Router::new().route("/v1/chat/completions", post(|body: String| async { body })),
+            models: Arc::new(Models::of_store(store.clone(), Device::Cpu)),
             machine: Machine::here(),
             gpus: Vec::new(),
             hosts: Hosts { bound: Vec::new(), names: vec!["lab.example".into()] },
@@ -440,6 +444,8 @@ async fn probes_and_metrics_need_no_login() {
         "thinkery_verdicts{verdict=\"correct\"} 0",
         "thinkery_http_responses_total{class=\"2xx\"} 4",
         "# TYPE thinkery_uptime_seconds gauge",
+        "# TYPE vllm:prompt_tokens_total counter",
+        "# TYPE vllm:generation_tokens_total counter",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
     }

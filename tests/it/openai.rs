@@ -89,6 +89,16 @@ fn a_served_model_speaks_openais_protocol() {
     let whole = parsed(&body);
     let (_, again) = chat(&question(&[]));
     assert_eq!(whole["choices"], parsed(&again)["choices"], "same seed, same answer");
+    let (status, metrics) = send(&address, "GET", "/metrics", None);
+    assert_eq!(status, 200);
+    for (name, of) in [
+        ("vllm:prompt_tokens_total", "prompt_tokens"),
+        ("vllm:generation_tokens_total", "completion_tokens"),
+    ] {
+        let tokens = 2 * whole["usage"][of].as_u64().unwrap();
+        let line = format!("{name}{{model_name=\"tiny\"}} {tokens}");
+        assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
+    }
 
     let stream = [("stream", json!(true)), ("stream_options", json!({ "include_usage": true }))];
     let (status, events) = chat(&question(&stream));

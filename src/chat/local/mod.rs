@@ -125,6 +125,11 @@ impl LocalModel {
         self.worker.load()
     }
 
+    /// The engine's counters, to be read on after the model is gone.
+    pub fn meter(&self) -> worker::Meter {
+        self.worker.meter()
+    }
+
     /// Begins to answer. `stop` are texts at which the answer ends; they are not part of it.
     ///
     /// # Errors

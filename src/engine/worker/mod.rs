@@ -56,8 +56,19 @@ pub struct Load {
     pub running: usize,
     /// Requests without a slot.
     pub waiting: usize,
+    /// Tokens of prompts taken in since the start.
+    pub prompt_tokens: u64,
     /// Tokens generated since the start.
     pub generated_tokens: u64,
+}
+
+impl std::ops::AddAssign for Load {
+    fn add_assign(&mut self, other: Self) {
+        self.running += other.running;
+        self.waiting += other.waiting;
+        self.prompt_tokens += other.prompt_tokens;
+        self.generated_tokens += other.generated_tokens;
+    }
 }
 
 /// Counters that both sides see.
@@ -66,7 +77,29 @@ struct Counters {
     running: AtomicUsize,
     /// Sent, but not yet in a slot.
     waiting: AtomicUsize,
+    prompt_tokens: AtomicU64,
     generated_tokens: AtomicU64,
+}
+
+/// Reads a worker's counters, also after its end.
+#[derive(Debug, Clone)]
+pub struct Meter(Arc<Counters>);
+
+impl Meter {
+    /// How busy the worker is.
+    pub fn load(&self) -> Load {
+        Load {
+            running: self.0.running.load(Ordering::Relaxed),
+            waiting: self.0.waiting.load(Ordering::Relaxed),
+            prompt_tokens: self.0.prompt_tokens.load(Ordering::Relaxed),
+            generated_tokens: self.0.generated_tokens.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether thread, handles and other meters are gone, so that nothing counts any more.
+    pub fn is_final(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
 }
 
 /// A handle to the thread. Clones share it; it ends when the last is gone and nothing is running.
@@ -125,11 +158,12 @@ impl Worker {
 
     /// How busy it is.
     pub fn load(&self) -> Load {
-        Load {
-            running: self.counters.running.load(Ordering::Relaxed),
-            waiting: self.counters.waiting.load(Ordering::Relaxed),
-            generated_tokens: self.counters.generated_tokens.load(Ordering::Relaxed),
-        }
+        self.meter().load()
+    }
+
+    /// Its counters, to be read on after it is gone.
+    pub fn meter(&self) -> Meter {
+        Meter(Arc::clone(&self.counters))
     }
 
     /// Hands a request over, or says at once that there is no room.
@@ -241,6 +275,7 @@ impl Loop {
                 continue;
             }
             tokens += request.prompt.len();
+            self.counters.prompt_tokens.fetch_add(request.prompt.len() as u64, Ordering::Relaxed);
             let slot = self.free.pop().expect("the loop runs only while a slot is free");
             batch.push(Running { slot, request, events, generated: 0, last: 0 });
         }
