@@ -7,14 +7,15 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::{Global, foreground, machine, units};
-use crate::engine;
 use crate::store::{DataLock, Error};
+use crate::{api, engine};
 
 /// Where `up` listens unless told otherwise.
 const PORT: u16 = 8642;
 
-/// Free disk space that a rehearsal needs, with room to spare; a guess, to be measured.
-const DISK_BYTES_MIN: u64 = 1 << 30;
+/// Free disk space that a rehearsal needs: its data folder was measured with 80 MB (59 of them
+/// checkpoints and models, 10 the database), and a checkpoint is written before an old one goes.
+const DISK_BYTES_MIN: u64 = 160_000_000;
 
 /// Memory that a rehearsal may use.
 const MEMORY_BYTES_MIN: u64 = 2 << 30;
@@ -63,6 +64,7 @@ impl Check {
 pub(super) fn run(global: &Global, _args: Args) -> anyhow::Result<()> {
     let dir = global.data_dir();
     let mut checks = vec![cores(), memory()?, python(), disk(&dir), folder(&dir), port()];
+    checks.push(panel());
     checks.extend(gpu(&engine::facts()));
     checks.push(teacher_key()?);
     show(global, &checks);
@@ -137,7 +139,10 @@ fn disk(dir: &Path) -> Check {
             let free = facts.f_bavail * facts.f_frsize;
             let found = format!("{} free for `{shown}`", units::bytes(free));
             if free < DISK_BYTES_MIN {
-                let fix = "free 1 GiB there, or choose another folder with --data DIR";
+                let fix = format!(
+                    "a rehearsal needs {}: free some there, or choose another folder with --data DIR",
+                    units::bytes(DISK_BYTES_MIN)
+                );
                 Check::not(Health::Broken, "disk", found, fix)
             } else {
                 Check::ok("disk", found)
@@ -183,6 +188,19 @@ fn port() -> Check {
             format!("open http://127.0.0.1:{PORT} if that is Thinkery, else `up --listen`"),
         ),
     }
+}
+
+/// Whether this build has the panel, as `build.rs` found.
+fn panel() -> Check {
+    if api::WEB.starts_with("embedded") {
+        return Check::ok("panel", api::WEB);
+    }
+    Check::not(
+        Health::Absent,
+        "panel",
+        format!("{}: `up` shows a page that says so", api::WEB),
+        "install Node.js with npm, then `cargo build --release`; all else works without",
+    )
 }
 
 fn gpu(facts: &engine::Facts) -> Vec<Check> {

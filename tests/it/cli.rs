@@ -95,6 +95,20 @@ fn doctor_misses_python3() {
 }
 
 #[test]
+fn doctor_says_whether_the_panel_is_in_this_build() {
+    let env = TestEnv::new();
+    let checks = env.run(&["doctor", "--json"]);
+    let checks: serde_json::Value = serde_json::from_str(checks.stdout.trim_end()).unwrap();
+    let checks = checks["checks"].as_array().unwrap();
+    let panel = checks.iter().find(|check| check["name"] == "panel").unwrap();
+    let found = panel["found"].as_str().unwrap();
+    assert!(found.starts_with(thinkery::api::WEB), "{panel}");
+    let embedded = thinkery::api::WEB != "placeholder";
+    assert_eq!(panel["health"], if embedded { "ok" } else { "absent" });
+    assert_eq!(panel["fix"].is_null(), embedded, "{panel}");
+}
+
+#[test]
 fn a_recipe_with_unknown_keys_is_refused_with_all_of_them() {
     let env = TestEnv::new();
     env.file("mine.toml", "[questions]\nsorce = \"rehearsal\"\n\n[trane]\nsteps = 1\n");
