@@ -106,4 +106,16 @@ pub fn hint_of(error: &anyhow::Error) -> Option<String> {
     hint::of(error)
         .map(str::to_owned)
         .or_else(|| error.downcast_ref::<store::Error>().and_then(store::Error::hint))
+        .or_else(|| has_no_room(error).then(|| NO_ROOM.to_owned()))
+}
+
+/// What to do where the system takes no more bytes.
+const NO_ROOM: &str = "free some space or raise the quota, or move the data with --data DIR";
+
+fn has_no_room(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    kinds
+        .into_iter()
+        .any(|cause| matches!(cause.kind(), FileTooLarge | QuotaExceeded | StorageFull))
 }

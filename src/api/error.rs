@@ -156,7 +156,9 @@ impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::NotFound { .. } => Self::NotFound(error.to_string()),
-            store::Error::DiskFull { .. } => Self::Unavailable(error.to_string()),
+            store::Error::DiskFull { .. } | store::Error::NoRoom { .. } => {
+                Self::Unavailable(error.to_string())
+            }
             store::Error::Locked { .. }
             | store::Error::Corrupt { .. }
             | store::Error::Newer { .. }

@@ -321,15 +321,19 @@ fn open_to_others(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn disk_full(error: anyhow::Error, parent: &Path) -> anyhow::Error {
-    let full = error.chain().any(|cause| {
-        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        kind == Some(std::io::ErrorKind::StorageFull) || cause.to_string().contains("No space left")
-    });
-    if !full {
+    // The writers of tables keep the text of an error and not its kind.
+    let reasons = [
+        ("No space left", "the disk is full"),
+        ("quota exceeded", "the quota is full"),
+        ("File too large", "the limit on files is reached"),
+    ];
+    let text = format!("{error:#}");
+    let Some((_, why)) = reasons.iter().find(|(words, _)| text.contains(words)) else {
         return error;
-    }
-    let message = format!("could not write to `{}`: the disk is full", parent.display());
-    Hinted::new(message, "free some space, or move the data with --data DIR").into()
+    };
+    let message = format!("could not write to `{}`: {why}", parent.display());
+    let hint = "free some space or raise the quota, or move the data with --data DIR";
+    Hinted::new(message, hint).into()
 }
 
 /// Writes the dataset `id` into `out`, which must not exist or be empty, so that

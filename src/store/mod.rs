@@ -61,6 +61,12 @@ pub enum Error {
         /// The database file.
         path: String,
     },
+    /// The system refuses to write, by a quota or a limit, or because the disk fails.
+    #[error("could not write to `{path}`: no room by quota or limit, or the disk fails")]
+    NoRoom {
+        /// The database file.
+        path: String,
+    },
     /// The file is no database or is damaged.
     #[error("the database `{path}` is damaged: {message}")]
     Corrupt {
@@ -111,6 +117,11 @@ impl Error {
             Self::DiskFull { path } => {
                 Some(format!("free some space under `{path}`, or move the data with --data DIR"))
             }
+            Self::NoRoom { .. } => Some(
+                "look at the quota, the limit on files (`ulimit -f`) and the disk, or move the data \
+                 with --data DIR"
+                    .into(),
+            ),
             Self::Corrupt { .. } => Some("restore a backup, or move the file away".into()),
             Self::Newer { .. } => Some("use a newer thinkery; nothing was changed".into()),
             Self::Io { .. } => Some("check that the folder exists and is yours".into()),
@@ -121,15 +132,26 @@ impl Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase};
+        use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase, SystemIoFailure};
         match error.sqlite_error_code() {
             Some(DiskFull) => Self::DiskFull { path: DATABASE.into() },
+            Some(SystemIoFailure) if is_refused_write(&error) => {
+                Self::NoRoom { path: DATABASE.into() }
+            }
             Some(DatabaseCorrupt | NotADatabase) => {
                 Self::Corrupt { path: DATABASE.into(), message: error.to_string() }
             }
             _ => Self::Sqlite(error),
         }
     }
+}
+
+/// Whether SQLite could not write or grow a file. A full disk has a code of its own (`SQLITE_FULL`),
+/// a full quota has not.
+fn is_refused_write(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(SQLITE_IOERR_WRITE | SQLITE_IOERR_SHMSIZE))
 }
 
 /// Result of the store.

@@ -110,3 +110,15 @@ fn a_newer_schema_is_refused() {
     drop(store);
     assert!(matches!(Store::open(dir.path()), Err(Error::Newer { found: 999, .. })));
 }
+
+#[test]
+fn a_full_disk_is_named_with_its_remedy_and_nothing_is_kept() {
+    let (_dir, store) = store();
+    store.lock().pragma_update(None, "max_page_count", 60).unwrap();
+    let many: Vec<_> = (0..5_000).map(|key| question(&key.to_string())).collect();
+    let error = store.add_questions(&many).unwrap_err();
+    assert!(matches!(error, Error::DiskFull { .. }), "{error}");
+    assert!(error.hint().unwrap().starts_with("free some space"));
+    assert_eq!(store.counts().unwrap().questions.total, 0);
+    assert_eq!(store.add_questions(&[question("1")]).unwrap(), 1, "and there is room for less");
+}

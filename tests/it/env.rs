@@ -23,7 +23,8 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn of(output: Output) -> Self {
+    /// What `output` says.
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -99,6 +100,24 @@ impl TestEnv {
         // A command that refuses its input early closes the pipe: its own error says why.
         drop(writer.join().unwrap());
         Ended::of(output)
+    }
+
+    /// Runs `thinkery ARGS…` where no file may have more than `blocks` of 512 bytes (of 1024, says
+    /// the manual of some shells): like a full disk, but it needs no privileges.
+    pub(crate) fn run_with_small_files(&self, blocks: u32, args: &[&str]) -> Ended {
+        let binary = env!("CARGO_BIN_EXE_thinkery");
+        let limited = format!("trap '' XFSZ; ulimit -f {blocks} && exec {binary} \"$@\"");
+        let mut command = self.command(&[]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &limited, "sh"]).args(args).current_dir(self.path());
+        shell.env_clear().envs(std::env::vars_os());
+        for (name, value) in command.stdin(Stdio::null()).get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        Ended::of(shell.stdin(Stdio::null()).output().unwrap())
     }
 
     /// Starts `thinkery ARGS…` and leaves it running; its standard error goes to `stderr.txt`.

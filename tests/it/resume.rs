@@ -168,6 +168,20 @@ fn killed_anywhere_it_ends_the_same() {
 }
 
 #[test]
+fn a_model_for_which_there_is_no_room_is_written_when_there_is() {
+    let env = TestEnv::new();
+    // Room for the database and the tables, not for an optimizer's state.
+    let error = env.run_with_small_files(4_096, SMALL).error();
+    assert!(error.starts_with("error: `train` failed (job 5): could not "), "{error}");
+    assert!(error.contains("\nhint: free some space or raise the quota"), "{error}");
+    let unfinished = files(&env.data()).into_keys().find(|path| {
+        path.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.'))
+    });
+    assert_eq!(unfinished, None, "nothing is left half-written");
+    env.run(SMALL).json();
+}
+
+#[test]
 fn a_cancelled_job_ends_within_two_seconds_and_leaves_nobody() {
     let env = TestEnv::new();
     let mut run = env.start(SMALL);
