@@ -25,12 +25,12 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         match axum::Json::<T>::from_request(request, state).await {
             Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(refusal(rejection)),
+            Err(rejection) => Err(refusal(&rejection)),
         }
     }
 }
 
-fn refusal(rejection: JsonRejection) -> Error {
+fn refusal(rejection: &JsonRejection) -> Error {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         return Error::TooLarge { max_bytes: BODY_BYTES_MAX };
     }

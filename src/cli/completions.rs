@@ -12,7 +12,7 @@ pub struct Args {
     shell: Shell,
 }
 
-pub(super) fn run(_global: &Global, args: Args) -> anyhow::Result<()> {
+pub(super) fn run(_global: &Global, args: &Args) -> anyhow::Result<()> {
     // Written to memory first: a closed pipe is no panic then.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "thinkery", &mut script);

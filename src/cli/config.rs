@@ -30,7 +30,7 @@ struct Setting {
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the verb")]
-pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
+pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let Action::Show { origin } = args.action;
     let settings = settings(global)?;
     if global.json {

@@ -26,8 +26,8 @@ pub struct Args {
 }
 
 #[expect(clippy::print_stdout, reason = "prints the result")]
-pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
-    let Args { device } = args;
+pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
+    let Args { device } = *args;
     let facts = engine::facts();
     if matches!(device, Device::Cuda(_)) && facts.gpus.is_empty() {
         let why = match facts.backends.contains(&"cuda") {

@@ -19,7 +19,7 @@ pub struct Args {
     command: Vec<String>,
 }
 
-pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
+pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let launch = foreground::launch()?;
     match (args.tied_to, args.id) {
         (Some(parent), _) => Err(jobs::tie(&launch.exe, parent, &args.command)),

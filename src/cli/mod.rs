@@ -178,8 +178,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let global = &cli.global;
     match cli.command {
         Command::Up(args) => up::run(global, args),
-        Command::Run(args) => run::run(global, args),
-        Command::Plan(args) => plan::run(global, args),
+        Command::Run(args) => run::run(global, &args),
+        Command::Plan(args) => plan::run(global, &args),
         Command::Questions(args) => questions::run(global, args),
         Command::Distill(args) => distill::run(global, args),
         Command::Traces(args) => traces::run(global, args),
@@ -192,14 +192,14 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Logits(args) => logits::run(global, args),
         Command::Tokenize(args) => tokenize::tokenize(global, args),
         Command::Detokenize(args) => tokenize::detokenize(global, args),
-        Command::Teacher(args) => teacher::run(global, args),
+        Command::Teacher(args) => teacher::run(global, &args),
         Command::Doctor(args) => doctor::run(global, args),
-        Command::Config(args) => config::run(global, args),
+        Command::Config(args) => config::run(global, &args),
         Command::Admin(args) => admin::run(global, args),
-        Command::Completions(args) => completions::run(global, args),
-        Command::GpuCheck(args) => gpu_check::run(global, args),
+        Command::Completions(args) => completions::run(global, &args),
+        Command::GpuCheck(args) => gpu_check::run(global, &args),
         Command::Openapi(args) => openapi::run(global, args),
-        Command::Job(args) => job::run(global, args),
+        Command::Job(args) => job::run(global, &args),
         Command::Sandboxed(args) => sandboxed::run(global, args),
     }
 }

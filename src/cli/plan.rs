@@ -29,7 +29,7 @@ pub(super) fn stage(name: &str) -> Result<Kind, String> {
         .ok_or_else(|| format!("there is no such stage; stages are {}", names.join(", ")))
 }
 
-pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
+pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let mut machine = machine::here()?;
     machine.gpus = args.devices.unwrap_or(machine.gpus);
     machine.gpu_memory_bytes = args.device_memory.or(machine.gpu_memory_bytes);

@@ -27,7 +27,7 @@ pub struct Args {
     device: Option<String>,
 }
 
-pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
+pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let began = Instant::now();
     let mut recipe = Recipe::load(&args.recipe, &args.set)?;
     if let Some(device) = &args.device {

@@ -22,7 +22,7 @@ pub struct Args {
     seed: u64,
 }
 
-pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
+pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let faults = match &args.faults {
         Some(path) => Faults::read(path)?,
         None => Faults::default(),

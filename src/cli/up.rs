@@ -87,20 +87,23 @@ async fn up(global: &Global, args: Args) -> anyhow::Result<()> {
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => Hinted::new(
-            format!("port {} is taken", address.port()),
-            "stop whoever has it, or choose another with --listen 127.0.0.1:PORT; port 0 takes a \
-             free one",
-        )
-        .into(),
-        ErrorKind::PermissionDenied => Hinted::new(
-            format!("port {} is not open to this user", address.port()),
-            "choose one above 1023 with --listen",
-        )
-        .into(),
-        _ => anyhow::Error::new(error).context(format!("could not listen on `{address}`")),
-    })
+    TcpListener::bind(address).await.map_err(|error| not_bound(address, error))
+}
+
+fn not_bound(address: SocketAddr, error: std::io::Error) -> anyhow::Error {
+    let (message, hint) = if error.kind() == ErrorKind::AddrInUse {
+        let hint = "stop whoever has it, or choose another with --listen 127.0.0.1:PORT; port 0 \
+                    takes a free one";
+        (format!("port {} is taken", address.port()), hint)
+    } else if error.kind() == ErrorKind::PermissionDenied {
+        let hint = "choose one above 1023 with --listen";
+        (format!("port {} is not open to this user", address.port()), hint)
+    } else {
+        let hint = "choose an address of this machine with --listen";
+        let context = Hinted::new(format!("could not listen on `{address}`"), hint);
+        return anyhow::Error::new(error).context(context);
+    };
+    Hinted::new(message, hint).into()
 }
 
 /// Sees to it that somebody can log in: takes the password of the environment, or makes a setup
@@ -127,7 +130,7 @@ fn from_here(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+        IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
     };
     SocketAddr::new(ip, address.port())
 }

@@ -82,7 +82,15 @@ fn collect(
         let line = Some(line_of(text, key.span().start));
         match value.get_ref() {
             DeValue::Table(inner) if !inner.is_empty() => collect(text, inner, path, given)?,
-            _ => given.push(Given { path: path.clone(), value: json(value)?, line }),
+            DeValue::Table(_)
+            | DeValue::Array(_)
+            | DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {
+                given.push(Given { path: path.clone(), value: json(value)?, line })
+            }
         }
         path.pop();
     }

@@ -126,7 +126,7 @@ async fn chat_completions(
         return refuse(413, "the request is too large", "invalid_request_error");
     };
     match shared.config.faults.rule(number) {
-        Some(rule) => faulty(rule.clone(), answer(&shared, &body, number)),
+        Some(rule) => faulty(rule, answer(&shared, &body, number)),
         None => answer(&shared, &body, number),
     }
 }
@@ -182,7 +182,7 @@ fn respond(status: u16, body: String) -> Response {
 }
 
 /// What `rule` makes of the answer `good`.
-fn faulty(rule: Rule, good: Response) -> Response {
+fn faulty(rule: &Rule, good: Response) -> Response {
     let mut response = good;
     if rule.garbage {
         response = respond(200, GARBAGE.into());
@@ -207,11 +207,12 @@ fn faulty(rule: Rule, good: Response) -> Response {
 
 /// The body of an answer, after a wait and up to where the connection breaks.
 fn late_or_cut(
-    rule: Rule,
+    rule: &Rule,
     body: Body,
-) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
-    let delay = Duration::from_millis(rule.delay_ms.unwrap_or(0));
-    let beats = if rule.blank_lines { delay.as_millis() / BLANK_LINE_EVERY.as_millis() } else { 0 };
+) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> + use<> {
+    let Rule { delay_ms, blank_lines, cut_stream_after_bytes, .. } = *rule;
+    let delay = Duration::from_millis(delay_ms.unwrap_or(0));
+    let beats = if blank_lines { delay.as_millis() / BLANK_LINE_EVERY.as_millis() } else { 0 };
     let wait = if beats > 0 { BLANK_LINE_EVERY } else { delay };
     let waiting = stream::iter(0..beats.max(1)).then(move |_| async move {
         tokio::time::sleep(wait).await;
@@ -219,10 +220,10 @@ fn late_or_cut(
     });
     let rest = stream::once(async move {
         let whole = axum::body::to_bytes(body, usize::MAX).await.map_err(std::io::Error::other)?;
-        let end = rule.cut_stream_after_bytes.unwrap_or(whole.len()).min(whole.len());
+        let end = cut_stream_after_bytes.unwrap_or(whole.len()).min(whole.len());
         Ok(whole.slice(..end))
     });
-    let cut = rule.cut_stream_after_bytes.map(|_| {
+    let cut = cut_stream_after_bytes.map(|_| {
         // Let the first part leave before the connection breaks: it goes out with the next poll.
         stream::once(async {
             tokio::time::sleep(Duration::from_millis(10)).await;

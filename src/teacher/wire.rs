@@ -104,19 +104,19 @@ impl Reply {
     /// The answer as server-sent events.
     pub(super) fn stream(&self, include_usage: bool) -> String {
         let solved = &self.given.solved;
-        let mut events = self.event(json!({"role": "assistant"}), None);
+        let mut events = self.event(&json!({"role": "assistant"}), None);
         for (field, text) in
             [("reasoning_content", &solved.reasoning), ("content", &solved.solution)]
         {
             let characters: Vec<char> = text.chars().collect();
             for delta in characters.chunks(DELTA_CHARACTERS) {
                 let delta: String = delta.iter().collect();
-                events += &self.event(json!({ (field): delta }), None);
+                events += &self.event(&json!({ (field): delta }), None);
             }
         }
-        events += &self.event(json!({}), Some(self.finish_reason()));
+        events += &self.event(&json!({}), Some(self.finish_reason()));
         if include_usage {
-            let mut chunk = self.chunk(json!([]));
+            let mut chunk = self.chunk(&json!([]));
             chunk["usage"] = self.usage();
             events += &format!("data: {chunk}\n\n");
         }
@@ -124,12 +124,12 @@ impl Reply {
         events
     }
 
-    fn event(&self, delta: Value, finish_reason: Option<&str>) -> String {
+    fn event(&self, delta: &Value, finish_reason: Option<&str>) -> String {
         let choice = json!([{"index": 0, "delta": delta, "finish_reason": finish_reason}]);
-        format!("data: {}\n\n", self.chunk(choice))
+        format!("data: {}\n\n", self.chunk(&choice))
     }
 
-    fn chunk(&self, choices: Value) -> Value {
+    fn chunk(&self, choices: &Value) -> Value {
         json!({
             "id": self.id,
             "object": "chat.completion.chunk",
