@@ -14,4 +14,5 @@ mod grade;
 mod openai;
 #[cfg(feature = "cpu")]
 mod resume;
+mod train;
 mod up;
