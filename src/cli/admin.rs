@@ -36,12 +36,14 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     match args.verb {
         Verb::SetupUrl => {
             let url = api::issue_setup_url(&store, &api::known_base(&store))?;
-            show(global, &store, &json!({ "setup_url": url }), &url);
+            let what = "open this within an hour and choose a password:";
+            show(global, &store, &json!({ "setup_url": url }), (what, &url));
         }
         Verb::ResetPassword => reset_password(global, &store)?,
         Verb::Token { name } => {
             let (id, key) = api::add_key(&store, &name)?;
-            show(global, &store, &json!({ "id": id, "name": name, "key": key }), &key);
+            let result = json!({ "id": id, "name": name, "key": key });
+            show(global, &store, &result, ("the new key, shown this once:", &key));
         }
     }
     Ok(())
@@ -52,20 +54,25 @@ fn reset_password(global: &Global, store: &Store) -> anyhow::Result<()> {
     if stdin.is_terminal() {
         let password = api::random_password()?;
         api::set_password(store, &password)?;
-        show(global, store, &json!({ "password": password }), &password);
+        let result = json!({ "password": password });
+        show(global, store, &result, ("the new password, shown this once:", &password));
         return Ok(());
     }
     let mut password = String::new();
     stdin.lock().read_line(&mut password).context("could not read the password")?;
     api::set_password(store, password.trim_end_matches(['\r', '\n']))?;
-    show(global, store, &json!({ "password": null }), "the password was replaced");
+    let done = "the password was replaced, and every session has ended";
+    show(global, store, &json!({ "password": null }), ("", done));
     Ok(())
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the result of the verb")]
-fn show(global: &Global, store: &Store, json: &serde_json::Value, text: &str) {
+fn show(global: &Global, store: &Store, json: &serde_json::Value, (what, text): (&str, &str)) {
     // Which folder matters: a lost password is often that of another one.
     eprintln!("data folder: {}", store.dir().display());
+    if !what.is_empty() {
+        eprintln!("{what}");
+    }
     if global.json {
         println!("{json}");
     } else {

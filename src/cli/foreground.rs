@@ -13,7 +13,7 @@ use crate::records::{Job, JobState};
 use crate::stage::Stop;
 
 /// How often progress is said where there is no terminal.
-const LINE_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Runs one stage as a job of its own, with its progress on standard error; Ctrl-C cancels it.
 /// Gives the stage's summary.

@@ -1,17 +1,21 @@
 //! The verb `train`: fine-tunes a model on a file of examples or a dataset, into a folder.
 
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::Global;
+use super::foreground::LINE_INTERVAL;
 use crate::dataset::shards::Shards;
-use crate::dataset::{encode, rows};
+use crate::dataset::{self, encode, rows};
 use crate::hint::Hinted;
-use crate::records::{Dataset, Step};
+use crate::records::Step;
 use crate::store::Store;
 use crate::train::{self, Config, Observer, Task};
 
@@ -21,7 +25,7 @@ pub struct Args {
     /// Folder of the model to begin with
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Examples: a JSONL file, or a dataset of the store by number, hash or folder
+    /// Examples: a JSONL file, or a dataset of the store by name, number, hash or folder
     #[arg(long, value_name = "FILE_OR_DATASET")]
     examples: String,
     /// Folder for the learning curve, checkpoints and the finished model; again = resume
@@ -50,9 +54,9 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("could not hear signals")?;
     }
-    let mut bar = Bar::new(task.plan().steps);
-    let ended = train::fit(task, &|| stop.load(Ordering::Relaxed), &mut bar);
-    bar.0.finish_and_clear();
+    let mut meter = Meter::new(task.plan().steps);
+    let ended = train::fit(task, &|| stop.load(Ordering::Relaxed), &mut meter);
+    meter.end();
     ended?;
     let steps = train::steps(&args.out)?;
     let loss = steps.last().map(|step| step.loss);
@@ -118,7 +122,7 @@ fn settings(sets: &[String]) -> anyhow::Result<Config> {
 fn examples(
     global: &Global,
     examples: &str,
-    model: &std::path::Path,
+    model: &Path,
     config: &Config,
 ) -> anyhow::Result<Shards> {
     let path = PathBuf::from(examples);
@@ -126,46 +130,68 @@ fn examples(
         return rows::of_file(&path, model, &config.encoding());
     }
     let store = Store::open(&global.data_dir())?;
-    let folder = path.canonicalize().ok();
-    let wanted = |dataset: &Dataset| {
-        dataset.id.to_string() == examples
-            || (examples.len() >= 8 && dataset.hash.starts_with(examples))
-            || dataset.path == examples
-            || folder.is_some() && store.absolute(&dataset.path).canonicalize().ok() == folder
-    };
-    let dataset = store.datasets()?.into_iter().find(wanted).ok_or_else(|| {
-        Hinted::new(
-            format!("`{examples}` is neither a file nor a dataset"),
-            "give a JSONL file, or a dataset that `thinkery dataset list` shows",
-        )
-    })?;
+    let dataset =
+        dataset::find(&store, examples).map_err(|error| match Path::new(examples).extension() {
+            Some(_) => {
+                Hinted::new(format!("there is no file `{examples}`"), "give a JSONL file").into()
+            }
+            None => error,
+        })?;
     encode::of_dataset(&store, &dataset, model, &config.encoding())
 }
 
-/// Progress on standard error.
-struct Bar(indicatif::ProgressBar);
+/// Progress on standard error: a bar on a terminal, a line every ten seconds otherwise.
+struct Meter {
+    bar: Option<ProgressBar>,
+    said: Instant,
+    steps: u64,
+}
 
-impl Bar {
+impl Meter {
     fn new(steps: u64) -> Self {
-        let style = indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {eta}")
-            .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
-        Self(indicatif::ProgressBar::new(steps).with_style(style))
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {eta}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(steps).with_style(style)
+        });
+        Self { bar, said: Instant::now(), steps }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 
-impl Observer for Bar {
+impl Observer for Meter {
     fn began(&mut self, first: u64) -> anyhow::Result<()> {
-        self.0.set_position(first);
+        if let Some(bar) = &self.bar {
+            bar.set_position(first);
+        } else if first > 0 {
+            say(&format!("going on after step {first} of {}", self.steps));
+        }
         Ok(())
     }
 
     fn stepped(&mut self, step: &Step) -> anyhow::Result<()> {
-        self.0.set_message(format!("loss {:.4}", step.loss));
-        self.0.set_position(step.step + 1);
+        let (done, loss) = (step.step + 1, format!("loss {:.4}", step.loss));
+        if let Some(bar) = &self.bar {
+            bar.set_message(loss);
+            bar.set_position(done);
+        } else if self.said.elapsed() >= LINE_INTERVAL {
+            say(&format!("step {done} of {}, {loss}", self.steps));
+            self.said = Instant::now();
+        }
         Ok(())
     }
 
     fn saved(&mut self, _step: u64, _gone: &[u64]) -> anyhow::Result<()> {
         Ok(())
     }
+}
+
+#[expect(clippy::print_stderr, reason = "progress for people")]
+fn say(line: &str) {
+    eprintln!("{line}");
 }

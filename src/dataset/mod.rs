@@ -5,6 +5,7 @@ mod build;
 mod card;
 pub mod conversation;
 pub mod encode;
+mod find;
 pub mod mix;
 pub mod pack;
 pub mod rows;
@@ -12,6 +13,7 @@ pub mod shards;
 mod tables;
 
 pub use build::{Built, Config, Summary, export, run};
+pub use find::find;
 
 #[cfg(test)]
 mod tests;
