@@ -87,7 +87,9 @@ fn import(global: &Global, file: Option<&PathBuf>) -> anyhow::Result<Option<Stri
     let config = questions::from_file(file)?;
     let config = crate::questions::Config { source_name: Some(source.clone()), ..config };
     let summary = foreground::run(global, Kind::Questions, &config)?;
-    questions::report_rejected(&serde_json::from_value(summary)?);
+    let summary = serde_json::from_value(summary)?;
+    questions::report_rejected(&summary);
+    questions::ensure_some(&summary)?;
     Ok(Some(source))
 }
 

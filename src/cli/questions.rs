@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Global, foreground};
+use crate::hint::Hinted;
 use crate::jobs::Kind;
 use crate::questions::{Config, Summary, jsonl, rehearsal};
 
@@ -68,7 +69,25 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         },
     };
     let summary = foreground::run(global, Kind::Questions, &config)?;
-    show(global, &summary)
+    show(global, &summary)?;
+    ensure_some(&serde_json::from_value(summary)?)
+}
+
+/// A file without a single question is a mistake, not an import.
+pub(super) fn ensure_some(summary: &Summary) -> anyhow::Result<()> {
+    if summary.imported + summary.duplicates > 0 {
+        return Ok(());
+    }
+    let message = match summary.rejections.first() {
+        Some(first) => format!(
+            "none of the {} rows is a question; row {}: {}",
+            summary.rejected, first.row, first.why
+        ),
+        None => "there is no question in it".into(),
+    };
+    let hint = "a row is {\"problem\": …, \"domain\": …} with `reference` or, for code, `tests`; --map \
+                names other columns";
+    Err(Hinted::new(message, hint).into())
 }
 
 /// An import of the JSONL file at `path`.

@@ -80,6 +80,27 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoBackend { feature } => {
+                Some(format!("build with `--features {feature}`, or choose another device"))
+            }
+            Self::NoDevice { .. } => Some(
+                "`thinkery doctor` shows what this machine has; `--device cpu` always works".into(),
+            ),
+            Self::BadModel { .. } => {
+                Some("check that the folder is complete; copy or download the model again".into())
+            }
+            Self::OutOfMemory { .. } => {
+                Some("shorten the context, or choose a smaller model or a larger device".into())
+            }
+            Self::BadInput(_) | Self::NotFinite { .. } | Self::Io { .. } => None,
+        }
+    }
+}
+
 /// Result of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

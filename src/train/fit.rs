@@ -11,7 +11,7 @@ use super::batches::Walk;
 use super::config::{Config, NonFinite};
 use super::curve::{self, Curve};
 use super::schedule::Plan;
-use super::{resume, step};
+use super::{explained, resume, step};
 use crate::dataset::shards::Shards;
 use crate::engine::{self, Device, Trainer, Weights};
 use crate::hint::Hinted;
@@ -175,11 +175,15 @@ fn open(task: &Task<'_>, run: &str) -> anyhow::Result<(Box<dyn Trainer>, u64)> {
     let adam = task.config.adam();
     match resume::newest(task.out, run)? {
         Some((dir, progress)) => {
-            let mut trainer = engine::open_trainer(device, Weights::Folder(&dir), adam)?;
+            let weights = Weights::Folder(&dir);
+            let mut trainer = engine::open_trainer(device, weights, adam).map_err(explained)?;
             resume::load_state(trainer.as_mut(), &dir)?;
             Ok((trainer, progress.step))
         }
-        None => Ok((engine::open_trainer(device, Weights::Folder(task.model), adam)?, 0)),
+        None => {
+            let weights = Weights::Folder(task.model);
+            Ok((engine::open_trainer(device, weights, adam).map_err(explained)?, 0))
+        }
     }
 }
 

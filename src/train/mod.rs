@@ -107,7 +107,7 @@ pub fn ensure_weights(model: &Path, config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("could not read `{}`", path.display()))?;
     // Always drawn on the processor: the same seed gives the same model on every device.
     let weights = Weights::Random { config: &shape, seed: config.seed };
-    let trainer = engine::open_trainer(Device::Cpu, weights, config.adam())?;
+    let trainer = engine::open_trainer(Device::Cpu, weights, config.adam()).map_err(explained)?;
     let unfinished = tempfile::Builder::new()
         .prefix(".weights-")
         .tempdir_in(model)
@@ -118,6 +118,14 @@ pub fn ensure_weights(model: &Path, config: &Config) -> anyhow::Result<()> {
             .with_context(|| format!("could not write `{}`", model.join(name).display()))?;
     }
     Ok(())
+}
+
+/// An engine's error with what the user can do about it.
+fn explained(error: engine::Error) -> anyhow::Error {
+    match error.hint() {
+        Some(hint) => Hinted::new(error.to_string(), hint).into(),
+        None => error.into(),
+    }
 }
 
 /// The newest dataset of each arm, encoded.

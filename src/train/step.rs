@@ -79,7 +79,13 @@ pub(super) fn run(
 
 /// Names the examples that an error of the engine is about.
 fn explain(error: engine::Error, shards: &Shards, positions: &[usize]) -> anyhow::Error {
-    anyhow::Error::new(error).context(format!("could not train on {}", named(shards, positions)))
+    let what = format!("could not train on {}", named(shards, positions));
+    let hint = error.hint();
+    let error = anyhow::Error::new(error);
+    match hint {
+        Some(hint) => error.context(Hinted::new(what, hint)),
+        None => error.context(what),
+    }
 }
 
 fn named(shards: &Shards, positions: &[usize]) -> String {

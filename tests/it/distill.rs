@@ -14,16 +14,16 @@ use thinkery::teacher::{self, Faults, Teacher};
 use crate::env::TestEnv;
 
 /// A key that must never be seen anywhere again.
-const KEY: &str = "sk-canary-0123456789";
+pub(crate) const KEY: &str = "sk-canary-0123456789";
 
 /// A teacher in a thread of its own; it ends with the test's process.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
 impl Server {
-    fn start(faults: &str) -> Self {
+    pub(crate) fn start(faults: &str) -> Self {
         let (ready, address) = std::sync::mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let faults = Faults::parse(faults).unwrap();
@@ -319,7 +319,7 @@ fn it_stops_within_two_seconds_and_keeps_what_came() {
 }
 
 /// A file with so many of the rehearsal's questions.
-fn questions_file(env: &TestEnv, count: usize) -> String {
+pub(crate) fn questions_file(env: &TestEnv, count: usize) -> String {
     let config = rehearsal::Config::default();
     let questions = rehearsal::questions(&config).unwrap();
     let rows = questions.iter().filter(|question| question.split == Split::Train).take(count);

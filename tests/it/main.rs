@@ -4,6 +4,7 @@
 
 mod api;
 mod architecture;
+mod bad_input;
 mod cli;
 mod distill;
 mod env;

@@ -224,23 +224,7 @@ impl Model for LocalModel {
 
 /// An engine's error with what the user can do about it.
 pub fn explained(error: engine::Error) -> anyhow::Error {
-    let hint = match &error {
-        engine::Error::NoBackend { feature } => {
-            format!("build with `--features {feature}`, or choose another device")
-        }
-        engine::Error::NoDevice { .. } => {
-            "`thinkery doctor` shows what this machine has; `--device cpu` always works".into()
-        }
-        engine::Error::BadModel { .. } => {
-            "check that the folder is complete; copy or download the model again".into()
-        }
-        engine::Error::OutOfMemory { .. } => {
-            "shorten the context, or choose a smaller model or a larger device".into()
-        }
-        engine::Error::BadInput(_) | engine::Error::NotFinite { .. } | engine::Error::Io { .. } => {
-            return anyhow!(error);
-        }
-    };
+    let Some(hint) = error.hint() else { return anyhow!(error) };
     // The whole chain on one line: the hint replaces the typed error.
     let message = format!("{:#}", anyhow!(error));
     Hinted::new(message, hint).into()
