@@ -196,7 +196,7 @@ impl Problem {
             ("Solve", &[a, b, c]) => Self::Equation { a, b, c, minus: text.contains(" - ") },
             ("How", &[a, b, c]) => {
                 let printed = |unit: &'static Unit| Self::Units { unit, a, b, c };
-                printed(UNITS.iter().find(|unit| printed(*unit).to_string() == text)?)
+                printed(UNITS.iter().find(|unit| printed(unit).to_string() == text)?)
             }
             ("Find", &[a, b, c, m]) => Self::Modular { a, b, c, m },
             ("A", &[start, a, b, term]) => Self::Sequence { start, a, b, term },
