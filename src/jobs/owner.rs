@@ -65,6 +65,15 @@ impl Owner {
             if let Some(pid) = job.pid {
                 child::kill_survivor(pid, &job)?;
             }
+            let why = match job.state == JobState::Queued {
+                true => "it was not started before the process that owned the folder ended",
+                false => "it ended with the process that owned the folder",
+            };
+            self.store.set_job_error(
+                job.id,
+                why,
+                Some("start it again: it goes on where it was"),
+            )?;
             self.store.move_job(job.id, &open, JobState::Interrupted)?;
         }
         Ok(())
@@ -316,7 +325,31 @@ impl LastWords {
 
 #[cfg(test)]
 mod tests {
-    use super::LastWords;
+    use super::{LastWords, Owner};
+    use crate::jobs::{Launch, Secrets};
+    use crate::records::{JobKind, JobState};
+    use crate::store::{NewJob, Store};
+
+    #[test]
+    fn jobs_of_an_owner_that_died_are_interrupted_and_say_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let new = |kind| NewJob { plan_id: None, kind, config: serde_json::Value::Null };
+        let jobs = store.add_jobs(&[new(JobKind::Verify), new(JobKind::Train)]).unwrap();
+        store.move_job(jobs[0].id, &[JobState::Queued], JobState::Running).unwrap();
+        let launch = Launch {
+            exe: "/bin/false".into(),
+            search_path: Vec::new(),
+            secrets: Secrets::default(),
+        };
+        let owner = Owner::open(dir.path(), launch).unwrap();
+        for (job, why) in jobs.iter().zip(["it ended with", "it was not started"]) {
+            let job = owner.store().job(job.id).unwrap();
+            assert_eq!(job.state, JobState::Interrupted);
+            assert!(job.error.unwrap().starts_with(why));
+            assert!(job.hint.unwrap().contains("goes on where it was"));
+        }
+    }
 
     #[test]
     fn last_words_are_the_last_error_and_its_hint() {
