@@ -19,7 +19,7 @@ METADATA = [
     "domain", "source", "test_cases", "starter_code",
 ]
 SMALL = [
-    "questions.rehearsal.math=120", "questions.rehearsal.held_out=2", "train.steps=20",
+    "questions.rehearsal.math=120", "questions.rehearsal.held_out_per_family=2", "train.steps=20",
     "train.save_every=10", "evaluate.samples=1", "evaluate.max_tokens=48",
 ]
 
@@ -51,8 +51,7 @@ class Clients(unittest.TestCase):
         self.assertEqual(len(states), 7)
 
     def test_datasets_reads_the_export(self):
-        listed = thinkery(self.data, "dataset", "list")
-        rows = listed["items"] if isinstance(listed, dict) else listed
+        rows = thinkery(self.data, "dataset", "list")["datasets"]
         verified = next(row for row in rows if row["arm"] == "verified")
         out = os.path.join(self.folder.name, "export")
         thinkery(self.data, "dataset", "export", str(verified["id"]), "--out", out)
