@@ -11,7 +11,7 @@ use super::Global;
 use super::sandboxed::sandbox;
 use crate::records::{Tests, Verdict};
 use crate::sandbox::Limits;
-use crate::verify::{self, CodeGrade, Mode, Outcome, TestResult, Tools};
+use crate::verify::{self, CodeGrade, Grader, Mode, Outcome, Policy, TestResult, Tools};
 
 /// Options of `grade`.
 #[derive(Debug, clap::Args)]
@@ -23,13 +23,63 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// Compare answers: `{id, reference, answer}` per line
-    Math,
+    Math(MathArgs),
     /// Run programs: `{id, solution, tests: {inputs, outputs, fn_name?}, limits?}` per line
     Code {
         /// How to decide
         #[arg(long, value_enum, default_value = "strict")]
         mode: GradeMode,
     },
+}
+
+/// Options of `grade math`.
+#[derive(Debug, clap::Args)]
+struct MathArgs {
+    /// Who decides: the engine, or the rules that published scores used
+    #[arg(long, value_enum, default_value = "engine")]
+    grader: MathGrader,
+    /// Decimals from which a correctly rounded number stands for an exact one
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    decimals: u32,
+    /// Accept nothing by convention: percent signs, units and digits must be written
+    #[arg(long)]
+    exact: bool,
+}
+
+impl MathArgs {
+    fn policy(&self) -> Policy {
+        if self.exact {
+            Policy::exact()
+        } else {
+            Policy { rounded_places: Some(self.decimals), ..Policy::default() }
+        }
+    }
+}
+
+/// Who grades answers, as written on the command line.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum MathGrader {
+    /// Proves or refutes, or says that it cannot
+    Engine,
+    /// The string rules of the MATH benchmark
+    #[value(name = "hendrycks_math")]
+    HendrycksMath,
+    /// The last letter from A to D
+    Gpqa,
+    /// What OpenThoughts asks of Math-Verify, decided by the engine
+    #[value(name = "math_verify")]
+    MathVerify,
+}
+
+impl From<MathGrader> for Grader {
+    fn from(grader: MathGrader) -> Self {
+        match grader {
+            MathGrader::Engine => Self::Engine,
+            MathGrader::HendrycksMath => Self::HendrycksMath,
+            MathGrader::Gpqa => Self::Gpqa,
+            MathGrader::MathVerify => Self::MathVerify,
+        }
+    }
 }
 
 /// How programs are graded, as written on the command line.
@@ -53,7 +103,10 @@ impl From<GradeMode> for Mode {
 pub(super) fn run(_global: &Global, args: Args) -> anyhow::Result<()> {
     let Args { what } = args;
     match what {
-        What::Math => each_line(&mut |line| Ok(serde_json::to_value(math(line))?)),
+        What::Math(args) => {
+            let (grader, policy) = (args.grader.into(), args.policy());
+            each_line(&mut |line| Ok(serde_json::to_value(math(line, grader, &policy))?))
+        }
         What::Code { mode } => {
             let tools = Tools { mode: mode.into(), ..Tools::new(sandbox()?) };
             each_line(&mut |line| Ok(serde_json::to_value(code(line, &tools)?)?))
@@ -118,9 +171,11 @@ struct MathGrade {
     reference_parsed: Option<String>,
     answer_parsed: Option<String>,
     why: String,
+    /// How the decision was reached.
+    reason: &'static str,
 }
 
-fn math(line: &[u8]) -> MathGrade {
+fn math(line: &[u8], grader: Grader, policy: &Policy) -> MathGrade {
     let parsed: MathLine = match serde_json::from_slice(line) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -130,16 +185,19 @@ fn math(line: &[u8]) -> MathGrade {
                 reference_parsed: None,
                 answer_parsed: None,
                 why: not_read(&error),
+                reason: "",
             };
         }
     };
-    let compared = verify::compare(&parsed.reference.text(), &parsed.answer.text());
+    let (reference, answer) = (parsed.reference.text(), parsed.answer.text());
+    let compared = verify::compare(&reference, &answer, grader, policy);
     MathGrade {
         id: parsed.id,
         verdict: compared.verdict.name(),
         reference_parsed: compared.reference,
         answer_parsed: compared.answer,
         why: compared.verdict.why().to_owned(),
+        reason: compared.reason,
     }
 }
 

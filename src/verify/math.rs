@@ -1,16 +1,17 @@
-//! Math: the last `\boxed{}` of the solution against the reference answer.
+//! Math: the boxed answer of the solution against the reference answer.
 //!
 //! Only the solution is looked at, never the thought: a box that was considered is no answer.
-//! Reading and comparing answers is `answer`'s job.
+//! Reading and comparing is the engine's job (`latex`); what it can neither prove nor refute is
+//! `Unchecked`, for a judge to look at.
 
 use serde_json::json;
 
-use super::answer::{self, Answer};
+use super::graders::{self, Grader, Strings};
+use super::latex::{self, Outcome, Policy};
 use super::{Attempt, Judgement, Tools, Verifier};
-use crate::chat::answer::last_boxed;
 use crate::records::{Domain, NewQuestion, Verdict};
 
-/// Exact comparison of boxed answers.
+/// Proves or refutes that boxed answers equal the reference.
 pub(super) struct Math;
 
 impl Verifier for Math {
@@ -19,7 +20,7 @@ impl Verifier for Math {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn accepts(&self, question: &NewQuestion) -> bool {
@@ -38,14 +39,16 @@ impl Verifier for Math {
         if attempt.truncated {
             return Ok(Judgement::unreadable("cut off by the token limit"));
         }
-        let Some(given) = last_boxed(attempt.solution) else {
+        let Some(given) = latex::last_boxes(attempt.solution) else {
             return Ok(Judgement::unreadable("the solution has no closed \\boxed{}"));
         };
-        let compared = compare(reference, given);
+        let reference = latex::extract(reference);
+        let compared = decided(reference.as_deref(), Some(&given), &Policy::default());
         let detail = json!({
             "answer": given,
             "answer_parsed": compared.answer,
             "reference_parsed": compared.reference,
+            "reason": compared.reason,
         });
         Ok(Judgement { verdict: compared.verdict, detail })
     }
@@ -60,25 +63,73 @@ pub struct Compared {
     pub reference: Option<String>,
     /// How the answer was read.
     pub answer: Option<String>,
+    /// How the decision was reached.
+    pub reason: &'static str,
 }
 
-/// Compares the answer in `given` with the one in `reference`; either may be boxed or bare.
-pub fn compare(reference: &str, given: &str) -> Compared {
-    let read = |text: &str| answer::parse(last_boxed(text).unwrap_or(text));
-    let (reference, answer) = (read(reference), read(given));
-    let verdict = match (&reference, &answer) {
+/// Finds the answers in `reference` and `answer` and compares them. Both may be bare, boxed or
+/// anywhere in a text.
+pub fn compare(reference: &str, answer: &str, grader: Grader, policy: &Policy) -> Compared {
+    let by_strings = |strings: Strings| {
+        let verdict = verdict_of_strings(&strings);
+        let Strings { reference, answer, .. } = strings;
+        Compared { verdict, reference, answer, reason: "compared as strings" }
+    };
+    match grader {
+        Grader::HendrycksMath => by_strings(graders::hendrycks_math(reference, answer)),
+        Grader::Gpqa => by_strings(graders::gpqa(reference, answer)),
+        Grader::Engine | Grader::MathVerify => {
+            let (reference, answer) = (latex::extract(reference), latex::extract(answer));
+            let compared = decided(reference.as_deref(), answer.as_deref(), policy);
+            let open = matches!(compared.verdict, Verdict::Unchecked(_) | Verdict::Unreadable(_));
+            if open && grader == Grader::MathVerify {
+                let why = compared.verdict.why().to_owned();
+                return Compared { verdict: Verdict::Wrong(why), ..compared };
+            }
+            compared
+        }
+    }
+}
+
+fn verdict_of_strings(strings: &Strings) -> Verdict {
+    match (&strings.reference, &strings.answer) {
+        _ if strings.same => Verdict::Correct,
         (None, _) => Verdict::Unchecked("the reference answer is empty".into()),
         (_, None) => Verdict::Unreadable("the answer is empty".into()),
-        (Some(reference), Some(answer)) if answer::equal(reference, answer) => Verdict::Correct,
         (Some(reference), Some(answer)) => {
             Verdict::Wrong(format!("`{}` is not `{}`", short(answer), short(reference)))
         }
+    }
+}
+
+/// What the engine says of two answers that were found.
+fn decided(reference: Option<&str>, answer: Option<&str>, policy: &Policy) -> Compared {
+    let nothing = |verdict| Compared { verdict, reference: None, answer: None, reason: "" };
+    let (reference, answer) = match (reference, answer) {
+        (None, _) => {
+            return nothing(Verdict::Unchecked("the reference answer is empty".into()));
+        }
+        (_, None) => return nothing(Verdict::Unreadable("the answer is empty".into())),
+        (Some(reference), Some(answer)) => (reference, answer),
     };
-    let text = |answer: &Option<Answer>| answer.as_ref().map(ToString::to_string);
-    Compared { verdict, reference: text(&reference), answer: text(&answer) }
+    let compared = latex::compare(reference, answer, policy);
+    let reason = compared.decision.why;
+    let text = |node: Option<latex::Node>| node.map(|node| short(&node.to_string()));
+    let (read_reference, read_answer) = (text(compared.reference), text(compared.answer));
+    let shown =
+        |read: &Option<String>, written: &str| read.clone().unwrap_or_else(|| short(written));
+    let (left, right) = (shown(&read_reference, reference), shown(&read_answer, answer));
+    let verdict = match compared.decision.outcome {
+        Outcome::Equal => Verdict::Correct,
+        Outcome::Different => Verdict::Wrong(format!("`{right}` is not `{left}`")),
+        Outcome::Unknown => {
+            Verdict::Unchecked(format!("`{right}` against `{left}` is open: {reason}"))
+        }
+    };
+    Compared { verdict, reference: read_reference, answer: read_answer, reason }
 }
 
 /// An answer for people: its first hundred characters.
-fn short(answer: &Answer) -> String {
-    answer.to_string().chars().take(100).collect()
+fn short(answer: &str) -> String {
+    answer.chars().take(100).collect()
 }

@@ -2,8 +2,9 @@
 //!
 //! A verifier is one file and one entry in [`VERIFIERS`]. Running programs is `sandbox`'s job.
 
-mod answer;
 mod code;
+mod graders;
+mod latex;
 mod math;
 mod output;
 mod run;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use code::{CodeGrade, Outcome, TestResult, grade_code};
+pub use graders::Grader;
+pub use latex::Policy;
 pub use math::{Compared, compare};
 pub use run::{Config, Counts, Summary, run};
 
