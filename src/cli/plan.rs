@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Global, machine, units};
+use crate::hint::Hinted;
 use crate::jobs::Kind;
 use crate::recipe::{Forecast, Machine, Origin, Plan, Recipe};
 
@@ -33,15 +34,23 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let mut machine = machine::here()?;
     machine.gpus = args.devices.unwrap_or(machine.gpus);
     machine.gpu_memory_bytes = args.device_memory.or(machine.gpu_memory_bytes);
-    let plan = Recipe::load(&args.recipe, &args.set)?.resolve(&machine)?;
+    let plan = resolve(&Recipe::load(&args.recipe, &args.set)?, &machine)?;
     let forecast = plan.forecast(&machine);
     show(global, &plan, &forecast, &machine);
     let asked = args.devices.is_some() || args.device_memory.is_some();
     if asked && forecast.fits == Some(false) {
         let message = format!("`{}` does not fit on {} GPUs", plan.recipe, machine.gpus);
-        return Err(crate::hint::Hinted::new(message, forecast.advice.join("; ")).into());
+        return Err(Hinted::new(message, forecast.advice.join("; ")).into());
     }
     Ok(())
+}
+
+/// The plan of `recipe` on `machine`, or all its problems and where to look.
+pub(super) fn resolve(recipe: &Recipe, machine: &Machine) -> anyhow::Result<Plan> {
+    recipe.resolve(machine).map_err(|problems| {
+        let hint = "`thinkery plan rehearsal --json` shows every setting with its value";
+        Hinted::new(problems.to_string(), hint).into()
+    })
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the verb")]

@@ -34,7 +34,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         recipe.set_device(device);
     }
     let machine = machine::here()?;
-    let plan = recipe.resolve(&machine)?;
+    let plan = super::plan::resolve(&recipe, &machine)?;
     ensure_it_fits(&plan, &machine)?;
     let owner = Owner::open(&global.data_dir(), foreground::launch()?)?;
     let row = owner.store().add_plan(&plan.recipe, &plan.to_json(), &plan.hash())?;

@@ -118,6 +118,23 @@ fn a_wrong_key_is_said_after_one_request_and_nowhere_repeated() {
 }
 
 #[test]
+fn an_empty_account_pauses_a_recipe_and_the_rest_is_asked_when_it_is_paid() {
+    let env = TestEnv::new();
+    let server = Server::start(r#"[{"from": 5, "until": 40, "status": 402}]"#);
+    let recipe = asking(&env, &format!("http://{}/v1", server.address));
+    let set = "--set=distill.in_flight=1";
+    let said = ["`distill` is paused (job 2): ", "out of money (status 402)"];
+    check(&env.run(&["run", &recipe, set, "--until=distill"]), &said, "top up the account");
+    assert_eq!(store(&env).trace_counts().unwrap().traces, 4, "what was paid for is kept");
+    drop(server);
+    let paid = Server::start("[]");
+    let recipe = asking(&env, &format!("http://{}/v1", paid.address));
+    let result = env.run(&["run", &recipe, set, "--until=distill", "--json"]).json();
+    assert_eq!(result["stages"]["distill"]["counts"]["requested"], 8);
+    assert_eq!(store(&env).trace_counts().unwrap().traces, 12);
+}
+
+#[test]
 fn without_python_programs_wait_for_it() {
     let env = TestEnv::new();
     let few = [

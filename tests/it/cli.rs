@@ -115,7 +115,8 @@ fn a_recipe_with_unknown_keys_is_refused_with_all_of_them() {
         env.run(&["run", "mine.toml"]).error(),
         "error: the recipe `mine` has 2 problems:\n  \
          line 2: unknown key `questions.sorce` (did you mean `questions.source`?)\n  \
-         line 5: unknown section `trane` in `trane.steps` (did you mean `train`?)"
+         line 5: unknown section `trane` in `trane.steps` (did you mean `train`?)\n\
+         hint: `thinkery plan rehearsal --json` shows every setting with its value"
     );
     assert!(!env.data().exists(), "nothing was begun");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
-use thinkery::records::{JobId, JobState};
+use thinkery::records::{JobId, JobKind, JobState};
 use thinkery::store::{DataLock, Store};
 
 use crate::env::{Running, TestEnv};
@@ -199,6 +199,31 @@ fn a_cancelled_job_ends_within_two_seconds_and_leaves_nobody() {
     assert_eq!(store.job(id).unwrap().state, JobState::Cancelled);
     let waiting = store.jobs_in(&[JobState::Queued, JobState::Running]).unwrap();
     assert!(waiting.is_empty(), "{waiting:?}");
+}
+
+#[test]
+fn a_cancelled_training_writes_its_checkpoint_first() {
+    let env = TestEnv::new();
+    let long = [SMALL, &["--set=train.steps=100000", "--set=train.save_every=100000"]].concat();
+    let mut run = env.start(&long);
+    until("steps of both arms", || {
+        let store = Store::open(&env.data()).ok()?;
+        let runs = store.runs().ok()?;
+        let begun = |run: &thinkery::records::Run| store.last_step(run.id).ok().flatten().is_some();
+        (runs.len() == 2 && runs.iter().all(begun)).then_some(())
+    });
+    kill_process(Pid::from_raw(run.pid()).unwrap(), Signal::INT).unwrap();
+    assert_eq!(run.0.wait().unwrap().code(), Some(1));
+    nobody_is_left(&env);
+    let store = Store::open(&env.data()).unwrap();
+    let job = store.jobs(9, None).unwrap().into_iter().find(|job| job.kind == JobKind::Train);
+    assert_eq!(job.unwrap().state, JobState::Cancelled);
+    for run in store.runs().unwrap() {
+        let done = store.last_step(run.id).unwrap().unwrap().step + 1;
+        let checkpoints = store.checkpoints(run.id).unwrap();
+        assert_eq!(checkpoints.iter().map(|c| c.step).collect::<Vec<_>>(), [done], "{}", run.name);
+        assert!(store.absolute(&checkpoints[0].path).join("state/progress.json").is_file());
+    }
 }
 
 #[test]
