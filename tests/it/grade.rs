@@ -59,6 +59,64 @@ fn math_is_graded_line_by_line() {
 }
 
 #[test]
+fn what_is_neither_proved_nor_refuted_is_unchecked() {
+    let rows = [
+        (r"9^{9^{9^9}}", r"9^{9^{9^9}}+1", "wrong"),
+        (r"\pi", r"\pi+e^{-10000}", "unchecked"),
+        (r"\frac{1}{2004!}", r"\frac{1}{2006!}", "wrong"),
+        (r"\sqrt{5+2\sqrt{6}}", r"So $\boxed{\sqrt2+\sqrt3}$.", "correct"),
+        (r"$x<1$ or $x>3$", r"(-\infty,1)\cup(3,\infty)", "correct"),
+        ("", "5", "unchecked"),
+        ("5", "<think>is it \\boxed{5}?", "unreadable"),
+    ];
+    let line = |(reference, answer, _): &(&str, &str, &str)| {
+        format!("{}\n", json!({"reference": reference, "answer": answer}))
+    };
+    let input: String = rows.iter().map(line).collect();
+    let graded = lines(&TestEnv::new(), &["grade", "math"], &input);
+    for ((reference, answer, expected), graded) in rows.iter().zip(&graded) {
+        assert_eq!(graded["verdict"], *expected, "{answer} against {reference}: {graded}");
+        let explained = !graded["why"].as_str().unwrap().is_empty();
+        assert_eq!(explained, *expected != "correct", "{graded}");
+    }
+}
+
+#[test]
+fn graders_of_published_scores_can_be_chosen() {
+    // Reference, answer and what each grader says.
+    let rows = [
+        ("0.25", r"\boxed{\frac14}", ["correct", "wrong", "unchecked", "correct"]),
+        ("B", "Not A. The answer is (B).", ["correct", "wrong", "correct", "correct"]),
+        ("1/3", "0.333333", ["correct", "wrong", "unchecked", "correct"]),
+        (r"9^{9^{9^9}}", "5^{5^{5^{5^5}}}", ["unchecked", "wrong", "unchecked", "wrong"]),
+    ];
+    let env = TestEnv::new();
+    for (at, grader) in ["engine", "hendrycks_math", "gpqa", "math_verify"].iter().enumerate() {
+        for (reference, answer, expected) in rows {
+            let row = json!({"reference": reference, "answer": answer}).to_string();
+            let graded = lines(&env, &["grade", "math", "--grader", grader], &row);
+            assert_eq!(graded[0]["verdict"], expected[at], "{grader} on {answer}: {graded:?}");
+        }
+    }
+}
+
+#[test]
+fn conventions_of_math_answers_can_be_refused() {
+    let env = TestEnv::new();
+    for (reference, answer, arguments, expected) in [
+        (r"28\%", "28", vec![], "correct"),
+        (r"28\%", "28", vec!["--exact"], "wrong"),
+        ("1/3", "0.33", vec![], "wrong"),
+        ("1/3", "0.33", vec!["--decimals", "2"], "correct"),
+        ("1/3", "0.333333", vec!["--exact"], "wrong"),
+    ] {
+        let row = json!({"reference": reference, "answer": answer}).to_string();
+        let graded = lines(&env, &[vec!["grade", "math"], arguments].concat(), &row);
+        assert_eq!(graded[0]["verdict"], expected, "{answer} against {reference}");
+    }
+}
+
+#[test]
 fn programs_that_are_right_pass() {
     let two = "2\n3\n";
     let right = |code| (program(code, two, "5"), "passed");

@@ -174,7 +174,7 @@ impl Parser {
             "lfloor" => self.enclosed("floor", "rfloor"),
             "lceil" => self.enclosed("ceil", "rceil"),
             "langle" => self.angled(),
-            "begin matrix" => self.matrix("end matrix").map(Node::Matrix),
+            "begin matrix" => self.matrix("end matrix").map(system),
             "begin determinant" => {
                 let rows = self.matrix("end determinant")?;
                 Ok(Node::Call("det", vec![Node::Matrix(rows)]))
@@ -355,6 +355,13 @@ impl Parser {
         if open == 'S' && self.takes(&Token::Close('s')) {
             return Ok(Node::Empty);
         }
+        // `\left\{\begin{array}…\end{array}\right.` never closes its brace.
+        if open == 'S' && self.is_command("begin matrix") {
+            self.at += 1;
+            let system = system(self.matrix("end matrix")?);
+            self.takes(&Token::Close('s'));
+            return Ok(system);
+        }
         // In a set, a bar begins the condition.
         self.bars = usize::from(open == 'S');
         let inside = self.list()?;
@@ -460,6 +467,16 @@ impl Parser {
 
     fn tailed_argument(&mut self) -> Parsed<Node> {
         self.atom()
+    }
+}
+
+/// Rows of equations are a list of them.
+fn system(rows: Vec<Vec<Node>>) -> Node {
+    let equations = rows.iter().all(|row| matches!(row.as_slice(), [Node::Chain(..)]));
+    if equations && rows.len() > 1 {
+        Node::List(Joiner::And, rows.into_iter().flatten().collect())
+    } else {
+        Node::Matrix(rows)
     }
 }
 

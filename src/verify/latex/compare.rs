@@ -256,7 +256,16 @@ impl Comparison<'_> {
                     },
                 })
             }
-            (Node::Quantity(x, _), y) | (y, Node::Quantity(x, _)) if self.policy.bare_unit => {
+            (Node::Quantity(x, unit), y) | (y, Node::Quantity(x, unit))
+                if self.policy.bare_unit =>
+            {
+                if let Some(count) = units::multiple(unit) {
+                    let scaled = Node::Product(vec![(**x).clone(), Node::whole(count)]);
+                    let decided = self.decide(&computed(scaled), y, depth + 1);
+                    if decided.is_equal() {
+                        return Some(decided);
+                    }
+                }
                 Some(self.decide(x, y, depth + 1))
             }
             (Node::Call("degrees", x), Node::Call("degrees", y)) => {
@@ -332,8 +341,18 @@ impl Comparison<'_> {
             return Some(Decision::equal("the same words"));
         }
         let prose = |text: &str| text.split_whitespace().count() > 4;
+        // Mathematics that was not understood is not refuted.
+        let foreign = |node: &Node| match node {
+            Node::Text(text) => text.contains(['=', '^', '_']),
+            _ => false,
+        };
+        let begins = !x.is_empty() && !y.is_empty() && (x.starts_with(&y) || y.starts_with(&x));
         Some(if prose(&a.to_string()) && prose(&b.to_string()) {
             Decision::unknown("different sentences")
+        } else if foreign(a) || foreign(b) {
+            Decision::unknown("not understood as mathematics")
+        } else if begins && is_text(a) && is_text(b) {
+            Decision::unknown("one says more than the other")
         } else {
             Decision::different("different words")
         })

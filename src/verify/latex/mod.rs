@@ -49,7 +49,7 @@ pub struct Policy {
     pub bare_percent: bool,
     /// Whether a unit may be left out on one side.
     pub bare_unit: bool,
-    /// Whether letters count in choices and words: `b` for `B`, `yes` for `Yes`.
+    /// Whether `yes` may stand for `Yes`. In single letters case always counts.
     pub fold_case: bool,
 }
 

@@ -329,7 +329,10 @@ impl Parser {
                 other => Node::Apply("'".into(), vec![other]),
             }),
             Some(Token::Sign('_')) => {
-                let below = self.script()?;
+                let below = match self.takes_extreme() {
+                    Some(name) => Node::Symbol(name),
+                    None => self.script()?,
+                };
                 self.subscript(base, below)
             }
             _ => {
@@ -340,6 +343,23 @@ impl Parser {
                 Ok(Node::Power(Box::new(base), Box::new(exponent)))
             }
         }
+    }
+
+    /// `{\min}` or `\max` behind a `_`.
+    fn takes_extreme(&mut self) -> Option<String> {
+        let name = |token: Option<&Token>| match token {
+            Some(Token::Command(name)) if name == "min" || name == "max" => Some(name.clone()),
+            _ => None,
+        };
+        if let Some(name) = name(self.peek()) {
+            self.at += 1;
+            return Some(name);
+        }
+        let braced =
+            self.peek() == Some(&Token::Open('{')) && self.peek_at(2) == Some(&Token::Close('}'));
+        let name = name(self.peek_at(1)).filter(|_| braced)?;
+        self.at += 3;
+        Some(name)
     }
 
     /// `\circ`, alone or in braces, behind a `^`.

@@ -51,6 +51,9 @@ fn is_name(node: &Node) -> bool {
             items.iter().all(is_name)
         }
         Node::Quotient(a, b) => is_name(a) && is_name(b),
+        // f⁻¹, and the X = 2 of P(X = 2).
+        Node::Power(base, power) => is_name(base) && **power == Node::whole(-1),
+        Node::Chain(..) => true,
         _ => false,
     }
 }

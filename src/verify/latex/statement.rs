@@ -166,13 +166,14 @@ impl Parser {
             let mut items = vec![parser.item()?];
             let mut joiner = None;
             // Where groups begin, and whether commas separate within them.
-            let (mut groups, mut commas) = (vec![0], false);
+            let (mut groups, mut commas, mut semicolons) = (vec![0], false, false);
             loop {
                 let before = parser.at;
                 let semicolon = parser.is_sign(';');
                 let Some(found) = parser.separator() else { break };
-                if semicolon {
+                if semicolon || found == Joiner::Or {
                     groups.push(items.len());
+                    semicolons |= semicolon;
                 } else {
                     commas = true;
                 }
@@ -192,7 +193,14 @@ impl Parser {
                 }
             }
             let joiner = joiner.unwrap_or(Joiner::And);
-            if commas && groups.len() > 1 {
+            let even = || {
+                let ends = groups.iter().skip(1).copied().chain([items.len()]);
+                let mut sizes = ends.zip(&groups).map(|(end, begin)| end - begin);
+                let equations = items.iter().all(|item| matches!(item, Node::Chain(..)));
+                let orders = items.iter().any(super::sets::is_set);
+                sizes.all(|size| size == groups[1]) && equations && !orders
+            };
+            if commas && groups.len() > 1 && (semicolons || even()) {
                 items = grouped(items, &groups);
             }
             Ok(parser.listed(joiner, items))

@@ -110,6 +110,10 @@ const COUNTED: &[&str] = &[
     "gallons",
     "gallon",
     "quarts",
+    "million",
+    "billion",
+    "thousand",
+    "hundred",
     "ounces",
     "oz",
     "bits",
@@ -137,6 +141,17 @@ pub(super) fn is_unit_letter(letter: char) -> bool {
 /// Whether `word` says a hundredth.
 pub(super) fn is_percent(word: &str) -> bool {
     matches!(word.trim(), "percent" | "pct" | "percentage" | "per cent" | "percents" | "%")
+}
+
+/// `million` as a number.
+pub(super) fn multiple(word: &str) -> Option<i64> {
+    match word.split_whitespace().next()? {
+        "hundred" => Some(100),
+        "thousand" => Some(1_000),
+        "million" => Some(1_000_000),
+        "billion" => Some(1_000_000_000),
+        _ => None,
+    }
 }
 
 /// How two units relate.

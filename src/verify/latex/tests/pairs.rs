@@ -221,3 +221,119 @@ fn answers_are_written_in_many_ways_and_still_more() {
         ("u^{2}-v^{2}", "(u-v)(u+v)", Equal),
     ]);
 }
+
+#[test]
+fn what_competitions_and_textbooks_write_is_read() {
+    check_all(&[
+        (r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", "x=1, y=2", Equal),
+        (r"\begin{cases}x=1\\y=2\end{cases}", "(1,2)", Equal),
+        (r"x=1,y=2 \text{ or } x=2,y=1", "(1,2),(2,1)", Equal),
+        (r"x=1,y=2 \text{ or } x=2,y=1", "(1,2),(2,3)", Different),
+        ("1, 2, or 3", "3,2,1", Equal),
+        (r"f^{-1}(x)=\frac{x-1}{2}", r"\frac{x-1}{2}", Equal),
+        (r"P(X=2)=\frac13", "1/3", Equal),
+        (r"y_{\min}=-1", "-1", Equal),
+        (r"\frac{dy}{dx}=2x", "2x", Equal),
+        (r"S_{\triangle ABC}=6", "6", Equal),
+        ("V_{A-BCD}=2", "2", Equal),
+        (r"\tan\alpha=2", "2", Equal),
+        (r"3.5 \text{ million}", "3500000", Equal),
+        ("3.5 million", "3.5", Equal),
+        (r"6 \mathrm{~km} / \mathrm{h}", "6 km/h", Equal),
+        (r"12\pi \mathrm{~cm}^{3}", r"12\pi", Equal),
+        (r"6\text{ km/h}", r"6\text{ m/s}", Different),
+        (r"36\text{ km/h}", r"10\text{ m/s}", Equal),
+        (r"100^{\circ} \mathrm{C}", "100", Equal),
+        (r"10 \mathrm{~cm}", "10cm", Equal),
+        (r"\text{Yes, it is possible}", "Yes", Open),
+        (r"\ln|x|+C", r"C+\ln |x|", Equal),
+        (r"\frac12\ln\frac32", r"\ln\sqrt{1.5}", Equal),
+        (r"e^{2x}(\cos x+\sin x)", r"e^{2x}\sin x+e^{2x}\cos x", Equal),
+        ("a_n=2n-1", "2n-1", Equal),
+        ("a_{n}=2^{n}", "a_n=2^n", Equal),
+        (r"A=\{1,2\}", r"\{2,1\}", Equal),
+        (r"-\frac12<x<0 \text{ or } x>1", r"(-\frac12,0)\cup(1,\infty)", Equal),
+        (r"a \geq 2 \text{ or } a \leq -2", r"(-\infty,-2]\cup[2,\infty)", Equal),
+        (r"|\vec{a}|=2", "2", Equal),
+        (r"\overline{AB}=5", "5", Equal),
+        (r"\frac{3}{2}+\ln 2", r"1.5+\ln2", Equal),
+        (r"\frac{\sqrt[3]{4}}{2}", r"\frac{1}{\sqrt[3]{2}}", Equal),
+        (r"(x, y) = (1, 2) \text{ or } (2, 1)", "(2,1),(1,2)", Equal),
+        ("x^2", "x²", Equal),
+        ("½", "0.5", Equal),
+        (r"\sqrt{2}", "√2", Equal),
+        (r"\frac{1}{2},\frac{1}{3}", "0.5, 1/3", Equal),
+        (r"100\%", "1", Equal),
+        (r"y=\frac{1}{2} x+1", "x-2y+2=0", Equal),
+        (r"\frac{x^{2}}{4}+\frac{y^{2}}{3}=1", "3x^2+4y^2=12", Equal),
+        (r"\frac{x^{2}}{4}+\frac{y^{2}}{3}=1", "3x^2+4y^2=13", Different),
+        ("x>1", "-x>1", Different),
+        ("x<-1", "-x>1", Equal),
+        ("2x>4", "x>2", Equal),
+        ("2x>4", "x>4", Different),
+        (r"\frac{x}{2}\le 1", r"x\le 2", Equal),
+        ("x^2-5x+6<0", "2<x<3", Equal),
+        ("x^2-5x+6>0", r"x<2 \text{ or } x>3", Equal),
+        (r"x(x-1)\ge0", r"(-\infty,0]\cup[1,\infty)", Equal),
+    ]);
+}
+
+#[test]
+fn what_competitions_and_textbooks_write_is_read_too() {
+    check_all(&[
+        ("x^3>1", "x>1", Open),
+        ("x^3>1", "x^3>1", Equal),
+        ("(1,2]", "[1,2)", Different),
+        (r"(-1,1)\cup\{3\}", r"\{3\}\cup(-1,1)", Equal),
+        (r"\{1,2\}\cup\{3\}", r"\{1,2,3\}", Equal),
+        (r"2^3\cdot 5", "40", Equal),
+        (r"2^{3} \times 3^{2}", "72", Equal),
+        ("2^3", "3^2", Different),
+        ("-2^2", "-4", Equal),
+        ("(-2)^2", "4", Equal),
+        (
+            r"\frac{-b\pm\sqrt{b^2-4ac}}{2a}",
+            r"\frac{-b+\sqrt{b^2-4ac}}{2a},\frac{-b-\sqrt{b^2-4ac}}{2a}",
+            Equal,
+        ),
+        (r"1-2\sin^2 x", r"\cos 2x", Equal),
+        (r"\sin^2 x + \cos^2 x", "1", Equal),
+        (r"\frac{\sin 2x}{2\cos x}", r"\sin x", Equal),
+        ("i^2", "-1", Equal),
+        ("(2+3i)(2-3i)", "13", Equal),
+        (r"\sqrt{-1}", "i", Equal),
+        ("a^{m+n}", "a^m a^n", Equal),
+        (r"\log_a b", r"\frac{\ln b}{\ln a}", Equal),
+        ("10!/(5!5!)", "252", Equal),
+        (r"\frac{(2n)!}{n!n!}", r"\binom{2n}{n}", Equal),
+        ("n!", "n(n-1)!", Equal),
+        (r"\lim_{x\to 0} f", r"\lim_{x \to 0} f", Equal),
+        (r"\sum_{k=1}^{10} k", "55", Equal),
+        (r"\prod_{k=1}^{5} k", "120", Equal),
+        (r"\sum_{j=1}^{n} j^2", r"\sum_{k=1}^{n} k^2", Equal),
+        (r"\sum_{k=1}^{n} k", r"\sum_{k=1}^{n} k^2", Open),
+    ]);
+}
+
+#[test]
+fn differs_from_math_verify_where_values_are_close() {
+    // It drops differences that its floats cannot hold, and rounds whatever meets a decimal.
+    check_all(&[
+        (r"2-\frac{1}{e}", r"2+\frac{1}{e}", Different),
+        (r"\frac{1}{2000!}", r"\frac{1}{2002!}", Different),
+        ("3.14159", r"\pi", Different),
+        ("0.33", "1/3", Different),
+    ]);
+}
+
+#[test]
+fn differs_from_math_verify_where_it_asks_for_an_order() {
+    // It reads an inequality as a set only if the reference is the inequality.
+    check_all(&[(r"x \in [-3,8]", r"-3 \le x \le 8", Equal)]);
+}
+
+#[test]
+fn differs_from_math_verify_where_names_are_dropped() {
+    // It compares functions of different variables as the same if it is not strict.
+    check_all(&[("g(x)", "g(y)", Open), ("ABCD", "DCBA", Open), ("321_5", "321", Different)]);
+}
