@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use fs4::fs_std::FileExt;
@@ -13,6 +14,12 @@ use super::{Error, Result};
 
 /// Name of the lock file in the data folder.
 const LOCK: &str = "thinkery.lock";
+
+/// Makes the data folder where it is missing. What we make is our user's alone: password and keys
+/// are only hashed in it, but traces and models are nobody else's business either.
+pub(super) fn make_folder(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
 
 /// Held for as long as a process owns the data folder.
 #[derive(Debug)]
@@ -25,7 +32,7 @@ impl DataLock {
     /// [`Error::Locked`] with the holder's pid if another process has it.
     pub fn acquire(dir: &Path) -> Result<Self> {
         let io = |source| Error::Io { path: dir.display().to_string(), source };
-        std::fs::create_dir_all(dir).map_err(io)?;
+        make_folder(dir).map_err(io)?;
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(dir.join(LOCK)).map_err(io)?;

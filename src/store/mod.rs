@@ -173,7 +173,7 @@ impl Store {
     /// If the folder cannot be made, the file is no database, or its schema is newer than ours.
     pub fn open(dir: &Path) -> Result<Self> {
         let io = |source| Error::Io { path: dir.display().to_string(), source };
-        std::fs::create_dir_all(dir).map_err(io)?;
+        lock::make_folder(dir).map_err(io)?;
         let file = dir.join(DATABASE);
         let mut connection = Connection::open(&file)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;

@@ -40,6 +40,17 @@ fn trace(question_id: crate::records::QuestionId, sample: u32) -> NewTrace {
 }
 
 #[test]
+fn a_folder_that_we_make_is_our_users_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let made = dir.path().join("deep/data");
+    Store::open(&made).unwrap();
+    let mode = std::fs::metadata(&made).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
 fn a_question_is_added_once() {
     let (_dir, store) = store();
     assert_eq!(store.add_questions(&[question("1"), question("2"), question("1")]).unwrap(), 2);
