@@ -70,7 +70,21 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     };
     let summary = foreground::run(global, Kind::Questions, &config)?;
     show(global, &summary)?;
-    ensure_some(&serde_json::from_value(summary)?)
+    let summary = serde_json::from_value(summary)?;
+    ensure_some(&summary)?;
+    ensure_all(&summary)
+}
+
+/// What was good is imported by now; whoever scripts an import must not overlook what was not.
+fn ensure_all(summary: &Summary) -> anyhow::Result<()> {
+    let Some(first) = summary.rejections.first() else { return Ok(()) };
+    let rows = summary.imported + summary.duplicates + summary.rejected;
+    let message = format!(
+        "{} of {rows} rows were rejected, the first is row {}: {}",
+        summary.rejected, first.row, first.why
+    );
+    let hint = "the others are imported; correct these and import the file again";
+    Err(Hinted::new(message, hint).into())
 }
 
 /// A file without a single question is a mistake, not an import.

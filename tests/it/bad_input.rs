@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use serde_json::json;
+use serde_json::{Value, json};
 use thinkery::records::JobState;
 use thinkery::store::Store;
 
@@ -42,7 +42,7 @@ fn bad_rows_are_told_by_number_and_reason_and_the_rest_is_imported() {
     );
     let file = env.file("rows.jsonl", rows).display().to_string();
     let ended = env.run(&["questions", "import", "jsonl", &file, "--json"]);
-    let summary = ended.json();
+    let summary: Value = serde_json::from_str(ended.stdout.trim()).unwrap();
     assert_eq!((&summary["imported"], &summary["rejected"]), (&json!(2), &json!(4)));
     let told: Vec<(u64, &str)> = summary["rejections"]
         .as_array()
@@ -56,8 +56,14 @@ fn bad_rows_are_told_by_number_and_reason_and_the_rest_is_imported() {
         assert!(*row == expected && why.contains(word), "row {row}: {why}");
     }
     let text = env.run(&["questions", "import", "jsonl", &file]);
-    assert_eq!(text.code, Some(0));
+    assert_eq!(text.stdout.trim(), "0 imported, 2 already there, 4 rejected");
     assert!(text.stderr.contains("row 3: a math question without an answer"), "{text:#?}");
+    let said = "error: 4 of 6 rows were rejected, the first is row 2: not JSON";
+    for ended in [ended, text] {
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.stderr.contains(said) && ended.stderr.contains("hint: "), "{ended:#?}");
+    }
+    assert_eq!(store(&env).counts().unwrap().questions.total, 2);
 }
 
 #[test]
