@@ -6,35 +6,38 @@
 /// How many boxes are looked at from the end: a text of nothing but unclosed boxes stays linear.
 const BOXES_MAX: usize = 32;
 
-/// Longest answer that is looked for in a box: no reference answer of OpenThoughts comes near.
-const BOX_BYTES_MAX: usize = 4096;
+/// Longest answer that is looked for in a box, as long as the math engine reads: no reference answer
+/// of OpenThoughts comes near.
+const BOX_BYTES_MAX: usize = 16_384;
 
 /// The content of the last `\boxed{…}` (or `\fbox{…}`) whose braces balance, trimmed. An empty or
 /// unclosed box is no answer.
 pub fn last_boxed(text: &str) -> Option<&str> {
-    let opens = text.rmatch_indices("box").filter_map(|(at, _)| opening(text, at));
-    opens.take(BOXES_MAX).find_map(|open| {
+    let opens = text.rmatch_indices("box").filter_map(|(at, _)| box_opening(text, at));
+    opens.take(BOXES_MAX).find_map(|(_, open)| {
         let content = text[open + 1..matching_brace(text, open)?].trim();
         (!content.is_empty()).then_some(content)
     })
 }
 
-/// Where the brace opens, if `\boxed` or `\fbox` stands around the `box` at `at`.
-fn opening(text: &str, at: usize) -> Option<usize> {
+/// Where the box begins and where its brace opens, if `\boxed` or `\fbox` stands around the `box`
+/// at `at`.
+pub fn box_opening(text: &str, at: usize) -> Option<(usize, usize)> {
     let (before, after) = text.split_at(at);
-    let rest = if before.ends_with(r"\f") {
-        after.strip_prefix("box")?
+    let (begin, rest) = if before.ends_with(r"\f") {
+        (at - 2, after.strip_prefix("box")?)
     } else if before.ends_with('\\') {
-        after.strip_prefix("boxed")?
+        (at - 1, after.strip_prefix("boxed")?)
     } else {
         return None;
     };
     let rest = rest.trim_start();
-    rest.starts_with('{').then(|| text.len() - rest.len())
+    rest.starts_with('{').then(|| (begin, text.len() - rest.len()))
 }
 
-/// The brace that closes the one at `open`; escaped braces do not count.
-fn matching_brace(text: &str, open: usize) -> Option<usize> {
+/// The brace that closes the one at `open`, if it does within the length of an answer; escaped
+/// braces do not count.
+pub fn matching_brace(text: &str, open: usize) -> Option<usize> {
     let mut depth = 0_usize;
     let mut escaped = false;
     for (offset, byte) in text.as_bytes()[open..].iter().take(BOX_BYTES_MAX).enumerate() {

@@ -4,14 +4,13 @@
 //! is", mathematics between dollars, bold, a choice, the last number of the prose. Nothing is taken
 //! from inside a thought.
 
+use crate::chat::answer::{box_opening, matching_brace};
+
 /// Most characters between two boxes that belong together.
 const GAP_MAX: usize = 70;
 
 /// Most boxes that are joined.
 const BOXES_MAX: usize = 32;
-
-/// Longest answer.
-const ANSWER_BYTES_MAX: usize = super::lexer::ANSWER_BYTES_MAX;
 
 /// How much of the end of a text is looked at: thoughts of 32,768 tokens are shorter.
 const TEXT_BYTES: usize = 256 << 10;
@@ -113,7 +112,7 @@ fn last_bytes(text: &str, bytes: usize) -> &str {
 fn boxed(text: &str, open_ended: bool) -> Option<(usize, String)> {
     let mut found: Vec<(usize, usize, &str)> = Vec::new();
     for (at, _) in text.rmatch_indices("box").take(BOXES_MAX) {
-        let Some((begin, open)) = opening(text, at) else { continue };
+        let Some((begin, open)) = box_opening(text, at) else { continue };
         let Some((content, end)) = closed(text, open, open_ended && found.is_empty()) else {
             continue;
         };
@@ -156,38 +155,11 @@ fn unboxed(content: &str) -> String {
     inner.unwrap_or(content).trim().to_owned()
 }
 
-/// Where the box begins and where its brace opens, if `\boxed` or `\fbox` stands around `at`.
-fn opening(text: &str, at: usize) -> Option<(usize, usize)> {
-    let (before, after) = text.split_at(at);
-    let (begin, rest) = if before.ends_with(r"\f") {
-        (at - 2, after.strip_prefix("box")?)
-    } else if before.ends_with('\\') {
-        (at - 1, after.strip_prefix("boxed")?)
-    } else {
-        return None;
-    };
-    let rest = rest.trim_start();
-    rest.starts_with('{').then(|| (begin, text.len() - rest.len()))
-}
-
 /// The content of the braces that open at `open`, and where they end. A box that is never closed is
 /// taken to the end of the text if `last` says that none follows.
 fn closed(text: &str, open: usize, last: bool) -> Option<(&str, usize)> {
-    let mut depth = 0_usize;
-    let mut escaped = false;
-    for (offset, byte) in text.as_bytes()[open..].iter().take(ANSWER_BYTES_MAX).enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'{' => depth += 1,
-            b'}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some((&text[open + 1..open + offset], open + offset + 1));
-                }
-            }
-            _ => {}
-        }
+    if let Some(end) = matching_brace(text, open) {
+        return Some((&text[open + 1..end], end + 1));
     }
     let rest = &text[open + 1..];
     let line = rest.lines().next().unwrap_or_default();
