@@ -60,7 +60,10 @@ fn embed() -> Result<(), String> {
     }
     let stamp = stamp(&web, &files).map_err(|error| format!("could not read `web`: {error}"))?;
     let dist = web.join("dist");
-    println!("cargo:rerun-if-changed={}", dist.join(STAMP).display());
+    // Named only if it is there: for a file that is missing, cargo runs this again at every build.
+    if dist.join(STAMP).exists() {
+        println!("cargo:rerun-if-changed={}", dist.join(STAMP).display());
+    }
     for built in [&dist, &out] {
         if fs::read_to_string(built.join(STAMP)).is_ok_and(|found| found.trim() == stamp) {
             return found(built, &stamp);
