@@ -6,6 +6,7 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use super::{Global, foreground, machine};
+use crate::engine::{self, Device};
 use crate::hint::Hinted;
 use crate::jobs::{self, Kind, Owner};
 use crate::recipe::{Machine, Plan, Recipe};
@@ -36,14 +37,15 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let machine = machine::here()?;
     let plan = super::plan::resolve(&recipe, &machine)?;
     ensure_it_fits(&plan, &machine)?;
-    let owner = Owner::open(&global.data_dir(), foreground::launch()?)?;
-    let row = owner.store().add_plan(&plan.recipe, &plan.to_json(), &plan.hash())?;
     let mut stages = plan.stages();
     if let Some(until) = args.until {
         let end = stages.iter().position(|(kind, _)| *kind == until);
         let end = end.with_context(|| format!("the recipe has no stage `{}`", until.name()))?;
         stages.truncate(end + 1);
     }
+    stages.iter().try_for_each(ensure_device)?;
+    let owner = Owner::open(&global.data_dir(), foreground::launch()?)?;
+    let row = owner.store().add_plan(&plan.recipe, &plan.to_json(), &plan.hash())?;
     let queue = owner.prepare(row.id, &stages)?;
     let mut meter = foreground::Meter::new();
     let stop = foreground::stop_on_signals()?;
@@ -74,6 +76,19 @@ fn ensure_it_fits(plan: &Plan, machine: &Machine) -> anyhow::Result<()> {
     let message = format!("`{}` cannot be trained on this machine's {gpus} GPUs", plan.recipe);
     let hint = format!("see `thinkery plan {} --devices 8 --device-memory 80GiB`", plan.recipe);
     Err(Hinted::new(message, hint).into())
+}
+
+/// A device that is not there is told now, not when training begins hours later.
+fn ensure_device((kind, config): &(Kind, Value)) -> anyhow::Result<()> {
+    let Some(device) = config.get("device").and_then(Value::as_str) else { return Ok(()) };
+    let device = device.parse::<Device>().map_err(|why| anyhow::anyhow!(why))?;
+    engine::ensure_device(device).map_err(|error| {
+        let message = format!("`{}` cannot run: {error}", kind.name());
+        match error.hint() {
+            Some(hint) => Hinted::new(message, hint).into(),
+            None => anyhow::anyhow!(message),
+        }
+    })
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the verb")]

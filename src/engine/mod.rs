@@ -331,6 +331,14 @@ pub struct Facts {
     pub nccl: Option<String>,
 }
 
+/// Whether this binary can use a device on this machine. Loads nothing.
+///
+/// # Errors
+/// [`Error::NoBackend`] and [`Error::NoDevice`], saying what is missing.
+pub fn ensure_device(device: Device) -> Result<()> {
+    burn::ensure_device(device)
+}
+
 /// Opens a model in Hugging Face layout to generate with.
 ///
 /// # Errors

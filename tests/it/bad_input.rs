@@ -206,3 +206,13 @@ fn a_model_folder_with_a_missing_shard_names_it_whoever_asks() {
         assert!(!env.path().join(name).exists(), "{name}");
     }
 }
+
+#[test]
+fn a_recipe_for_a_device_that_is_not_there_begins_nothing() {
+    let env = TestEnv::new();
+    let ended = env.run(&["run", "rehearsal", "--device", "cuda:31"]);
+    assert_eq!(ended.code, Some(1));
+    // Without CUDA in the binary, without a driver, or with fewer GPUs: each says its own.
+    check(&ended, &["`train` cannot run: ", "cuda"], "");
+    assert!(!env.data().join("thinkery.db").exists(), "nothing was begun");
+}

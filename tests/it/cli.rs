@@ -152,7 +152,7 @@ fn a_folder_that_cannot_be_made_is_an_error_with_a_hint() {
     let env = TestEnv::new();
     // A file in the place of the folder stops root as well.
     env.file("data", "");
-    let error = env.run(&["run", "rehearsal"]).error();
+    let error = env.run(&["run", "rehearsal", "--until=questions"]).error();
     assert!(error.contains("could not use") && error.contains("hint: "), "{error}");
 }
 
@@ -160,7 +160,7 @@ fn a_folder_that_cannot_be_made_is_an_error_with_a_hint() {
 fn a_disk_that_takes_no_more_is_an_error_with_a_hint() {
     let env = TestEnv::new();
     // A megabyte for each file: everybody can have that, where a small disk needs privileges.
-    let ended = env.run_with_small_files(2_048, &["run", "rehearsal"]);
+    let ended = env.run_with_small_files(2_048, &["run", "rehearsal", "--until=distill"]);
     let error = ended.error();
     assert!(error.contains("could not write to `thinkery.db`: no room"), "{error}");
     assert!(error.contains("\nhint: look at the quota"), "{error}");

@@ -31,6 +31,11 @@ use self::generator::BurnGenerator;
 use self::trainer::BurnTrainer;
 use super::{Adam, Device, Facts, Generator, Result, Trainer, Weights};
 
+/// Whether a device can be used.
+pub(super) fn ensure_device(device: Device) -> Result<()> {
+    device::open(device).map(drop)
+}
+
 /// Opens a model to generate with.
 pub(super) fn open_generator(device: Device, dir: &Path) -> Result<Box<dyn Generator>> {
     Ok(Box::new(BurnGenerator::open(device::open(device)?, dir)?))
