@@ -412,17 +412,7 @@ pub(super) fn substituted(node: &Node, variable: &Node, value: &Node) -> Node {
         return value.clone();
     }
     let again = |node: &Node| substituted(node, variable, value);
-    let all = |nodes: &[Node]| nodes.iter().map(again).collect::<Vec<_>>();
     match node {
-        Node::Sum(items) => Node::Sum(all(items)),
-        Node::Product(items) => Node::Product(all(items)),
-        Node::Negative(a) => Node::Negative(Box::new(again(a))),
-        Node::Quotient(a, b) => Node::Quotient(Box::new(again(a)), Box::new(again(b))),
-        Node::Power(a, b) => Node::Power(Box::new(again(a)), Box::new(again(b))),
-        Node::Call(name, items) => Node::Call(name, all(items)),
-        Node::Apply(name, items) => Node::Apply(name.clone(), all(items)),
-        Node::Over(name, items) => Node::Over(name, all(items)),
-        Node::Percent(a) => Node::Percent(Box::new(again(a))),
         Node::Word(word) => {
             let name = variable.to_string();
             if word.is_ascii() && name.len() == 1 && word.contains(&name) {
@@ -436,6 +426,6 @@ pub(super) fn substituted(node: &Node, variable: &Node, value: &Node) -> Node {
                 node.clone()
             }
         }
-        other => other.clone(),
+        other => other.map(&again),
     }
 }

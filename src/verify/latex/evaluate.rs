@@ -3,7 +3,7 @@
 use num_rational::BigRational;
 use num_traits::ToPrimitive;
 
-use super::interval::{Interval, pi};
+use super::interval::{Interval, by_squaring, pi};
 use super::poly::Budget;
 use super::tree::{Constant, Node};
 
@@ -78,18 +78,10 @@ impl Complex {
         if self.imaginary.is_none() {
             return Some(Self::real(self.real.power(times, bits)?));
         }
-        let (mut result, mut left) = (Self::real(Interval::whole(1)), times.unsigned_abs());
-        let mut square = self.clone();
-        while left > 0 {
-            if left & 1 == 1 {
-                result = result.times(&square, bits)?;
-            }
-            left >>= 1;
-            if left > 0 {
-                square = square.times(&square, bits)?;
-            }
-        }
-        if times < 0 { Self::real(Interval::whole(1)).over(&result, bits) } else { Some(result) }
+        let one = Self::real(Interval::whole(1));
+        let product = |a: &Self, b: &Self| a.times(b, bits);
+        let result = by_squaring(one.clone(), self, times.unsigned_abs(), &product)?;
+        if times < 0 { one.over(&result, bits) } else { Some(result) }
     }
 
     /// Whether it is certainly not zero.

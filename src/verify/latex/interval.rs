@@ -226,17 +226,7 @@ impl Interval {
         if times < 0 {
             return Self::whole(1).over(&self.power(times.checked_neg()?, bits)?, bits);
         }
-        let (mut result, mut square, mut left) = (Self::whole(1), self.clone(), times);
-        while left > 0 {
-            if left & 1 == 1 {
-                result = result.times(&square, bits)?;
-            }
-            left >>= 1;
-            if left > 0 {
-                square = square.times(&square, bits)?;
-            }
-        }
-        Some(result)
+        by_squaring(Self::whole(1), self, times.unsigned_abs(), &|a, b| a.times(b, bits))
     }
 
     /// The `index`-th root of a number that is not negative, or the real one of an odd index.
@@ -381,6 +371,26 @@ impl Interval {
         }
         odd_powers(&near, work, -1)?.times(&Self::whole(8), bits)
     }
+}
+
+/// `base` times itself, `times` times, in as many products as `times` has binary digits, twice.
+pub(super) fn by_squaring<T: Clone>(
+    one: T,
+    base: &T,
+    times: u64,
+    product: &dyn Fn(&T, &T) -> Option<T>,
+) -> Option<T> {
+    let (mut result, mut square, mut left) = (one, base.clone(), times);
+    while left > 0 {
+        if left & 1 == 1 {
+            result = product(&result, &square)?;
+        }
+        left >>= 1;
+        if left > 0 {
+            square = product(&square, &square)?;
+        }
+    }
+    Some(result)
 }
 
 /// x + s·x³/3 + x⁵/5 + s·x⁷/7 + … for |x| below a half and a sign s.

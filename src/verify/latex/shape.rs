@@ -150,7 +150,6 @@ fn both_signs(node: &Node) -> Option<Vec<Node>> {
 /// `node` with every ± read as + or as -.
 fn signed(node: &Node, minus: bool) -> Node {
     let again = |part: &Node| signed(part, minus);
-    let all = |items: &[Node]| items.iter().map(again).collect::<Vec<_>>();
     match node {
         Node::PlusMinus(a, b) => {
             let b = again(b);
@@ -160,18 +159,7 @@ fn signed(node: &Node, minus: bool) -> Node {
                 None => b,
             }
         }
-        Node::Sum(items) => Node::Sum(all(items)),
-        Node::Product(items) => Node::Product(all(items)),
-        Node::Negative(a) => Node::Negative(Box::new(again(a))),
-        Node::Quotient(a, b) => Node::Quotient(Box::new(again(a)), Box::new(again(b))),
-        Node::Power(a, b) => Node::Power(Box::new(again(a)), Box::new(again(b))),
-        Node::Call(name, items) => Node::Call(name, all(items)),
-        Node::Chain(items, relations) => Node::Chain(all(items), relations.clone()),
-        Node::Tuple { open, items, close } => {
-            Node::Tuple { open: *open, items: all(items), close: *close }
-        }
-        Node::Quantity(a, unit) => Node::Quantity(Box::new(again(a)), unit.clone()),
-        other => other.clone(),
+        other => other.map(&again),
     }
 }
 

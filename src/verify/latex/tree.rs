@@ -200,6 +200,44 @@ impl Node {
         }
     }
 
+    /// The same node with each child replaced by what `change` makes of it.
+    pub(crate) fn map(&self, change: &dyn Fn(&Self) -> Self) -> Self {
+        let all = |items: &[Self]| items.iter().map(change).collect::<Vec<_>>();
+        let boxed = |item: &Self| Box::new(change(item));
+        match self {
+            Self::Number { .. }
+            | Self::Symbol(_)
+            | Self::Constant(_)
+            | Self::Word(_)
+            | Self::Text(_)
+            | Self::Named(_)
+            | Self::Empty
+            | Self::Ellipsis => self.clone(),
+            Self::Sum(items) => Self::Sum(all(items)),
+            Self::Product(items) => Self::Product(all(items)),
+            Self::Call(name, items) => Self::Call(name, all(items)),
+            Self::Apply(name, items) => Self::Apply(name.clone(), all(items)),
+            Self::Tuple { open, items, close } => {
+                Self::Tuple { open: *open, items: all(items), close: *close }
+            }
+            Self::Set(items) => Self::Set(all(items)),
+            Self::Chain(items, relations) => Self::Chain(all(items), relations.clone()),
+            Self::List(joiner, items) => Self::List(*joiner, all(items)),
+            Self::Ratio(items) => Self::Ratio(all(items)),
+            Self::Over(name, items) => Self::Over(name, all(items)),
+            Self::Negative(a) => Self::Negative(boxed(a)),
+            Self::Percent(a) => Self::Percent(boxed(a)),
+            Self::Quantity(a, unit) => Self::Quantity(boxed(a), unit.clone()),
+            Self::Quotient(a, b) => Self::Quotient(boxed(a), boxed(b)),
+            Self::Power(a, b) => Self::Power(boxed(a), boxed(b)),
+            Self::Builder(a, b) => Self::Builder(boxed(a), boxed(b)),
+            Self::SetOp(sign, a, b) => Self::SetOp(*sign, boxed(a), boxed(b)),
+            Self::Modulo(a, b) => Self::Modulo(boxed(a), boxed(b)),
+            Self::PlusMinus(a, b) => Self::PlusMinus(a.as_deref().map(boxed), boxed(b)),
+            Self::Matrix(rows) => Self::Matrix(rows.iter().map(|row| all(row)).collect()),
+        }
+    }
+
     /// Whether `found` holds for this node or one below it.
     pub(crate) fn any(&self, found: &dyn Fn(&Self) -> bool) -> bool {
         found(self) || self.children().into_iter().any(|child| child.any(found))
