@@ -10,22 +10,30 @@
 mod limits;
 mod process;
 mod python;
+mod tier;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use serde::Serialize;
+
 pub use limits::Limits;
 pub use process::{Confinement, become_program};
+pub use tier::Tier;
 
 /// A Python program.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Program<'a> {
     /// Its text.
     pub source: &'a str,
     /// The function to call with each input (a JSON list of arguments); without it the program is
     /// run as `__main__` with each input on standard input.
     pub function: Option<&'a str>,
+    /// Files it finds in its folder: name and content.
+    pub files: &'a [(&'a str, &'a [u8])],
+    /// Its arguments, after its own name.
+    pub arguments: &'a [&'a str],
 }
 
 /// A program and what it is run on.
@@ -48,8 +56,10 @@ pub enum Ended {
     RuntimeError(String),
     /// Before it began: the text is no Python.
     CompileError(String),
-    /// By using up its time.
-    TimeLimit,
+    /// By using up its processor time.
+    CpuTimeLimit,
+    /// By using up its wall time with processor time left: it slept.
+    WallTimeLimit,
     /// By using up its memory.
     MemoryLimit,
     /// By writing too much.
@@ -77,12 +87,22 @@ pub struct Run {
     pub memory_bytes: u64,
     /// Processes it left behind, all of them killed.
     pub left_processes: u64,
+    /// Its exit status; none after a signal.
+    pub exit_status: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The first run came within a fifth of the time limit; this is a second one, with no other
+    /// program of ours beside it.
+    pub repeated_alone: bool,
+    /// What `random` was seeded with: the same for the same program and input.
+    pub seed: u64,
 }
 
 impl Run {
-    fn forbidden(why: &str) -> Self {
+    /// A run that ended so and left nothing.
+    pub fn empty(ended: Ended) -> Self {
         Self {
-            ended: Ended::Forbidden(why.to_owned()),
+            ended,
             stdout: Vec::new(),
             value: None,
             stderr: String::new(),
@@ -90,8 +110,29 @@ impl Run {
             wall_ms: 0,
             memory_bytes: 0,
             left_processes: 0,
+            exit_status: None,
+            signal: None,
+            repeated_alone: false,
+            seed: 0,
         }
     }
+
+    fn forbidden(why: &str) -> Self {
+        Self::empty(Ended::Forbidden(why.to_owned()))
+    }
+}
+
+/// What programs run in; stored with every verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// How well they are locked in.
+    pub tier: Tier,
+    /// The interpreter's path.
+    pub interpreter: String,
+    /// Its version, `3.11.7`.
+    pub version: String,
+    /// SHA-256 of its executable, in hexadecimal.
+    pub sha256: String,
 }
 
 /// Why a program could not be run at all. Whatever the program itself does is a [`Run`].
@@ -164,6 +205,23 @@ impl Sandbox {
     /// [`Error::Unavailable`] if there is none.
     pub fn describe(&self) -> Result<String> {
         Ok(self.interpreter()?.to_string())
+    }
+
+    /// How well programs are locked in.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if there is no interpreter, or nothing that holds it.
+    pub fn tier(&self) -> Result<Tier> {
+        self.interpreter().map(|_| Tier::T0)
+    }
+
+    /// What programs run in.
+    ///
+    /// # Errors
+    /// As [`Self::tier`].
+    pub fn setting(&self) -> Result<Setting> {
+        let tier = self.tier()?;
+        Ok(self.interpreter()?.setting(tier))
     }
 
     fn interpreter(&self) -> Result<&process::Interpreter> {

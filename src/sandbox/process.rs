@@ -20,9 +20,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::UnshareFlags;
+use sha2::{Digest, Sha256};
 
 use super::python::{self, Answer};
-use super::{Ended, Error, Job, Limits, Result, Run};
+use super::{Ended, Error, Job, Limits, Result, Run, Setting, Tier};
 
 /// How often a waiting thread looks whether it should stop.
 const STOP_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -52,6 +53,19 @@ const KILL_ROUNDS: usize = 200;
 pub(super) struct Interpreter {
     path: PathBuf,
     version: String,
+    sha256: String,
+}
+
+impl Interpreter {
+    /// What programs in it run in.
+    pub(super) fn setting(&self, tier: Tier) -> Setting {
+        Setting {
+            tier,
+            interpreter: self.path.display().to_string(),
+            version: self.version.clone(),
+            sha256: self.sha256.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Interpreter {
@@ -166,11 +180,8 @@ pub(super) fn find_interpreter(
             Err(why) => refusals.push(format!("`{}` {why}", candidate.display())),
         }
     }
-    if refusals.is_empty() {
-        Err("it is nowhere on the search path".into())
-    } else {
-        Err(refusals.join("; "))
-    }
+    let nowhere = "it is nowhere on the search path".to_owned();
+    Err(if refusals.is_empty() { nowhere } else { refusals.join("; ") })
 }
 
 fn probe(launcher: &Path, candidate: &Path) -> Result<Interpreter, String> {
@@ -207,7 +218,9 @@ fn probe(launcher: &Path, candidate: &Path) -> Result<Interpreter, String> {
         let why = String::from_utf8_lossy(&tried.stderr).trim().to_owned();
         return Err(format!("does not work inside the sandbox ({why})"));
     }
-    Ok(Interpreter { path: path.into(), version: version.to_owned() })
+    let bytes = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Interpreter { path: path.into(), version: version.to_owned(), sha256 })
 }
 
 /// Who a program runs as.
@@ -315,9 +328,7 @@ pub(super) fn run(
     match watched? {
         Watched::All | Watched::Enough => Ok(()),
         Watched::Silent => {
-            let mut run = Run::forbidden("");
-            run.ended = Ended::TimeLimit;
-            let _last = sink(run);
+            let _last = sink(Run::empty(Ended::WallTimeLimit));
             Ok(())
         }
         Watched::Forged => {

@@ -81,6 +81,10 @@ pub(super) fn answer(bytes: &[u8], index: usize, limits: &Limits) -> Answer {
         wall_ms,
         memory_bytes,
         left_processes: left,
+        exit_status: (status & 0x7f == 0).then_some((status >> 8 & 0xff) as i32),
+        signal: (status & 0x7f != 0).then_some((status & 0x7f) as i32),
+        repeated_alone: false,
+        seed: 0,
     };
     Answer::Whole(Box::new(run), total)
 }
@@ -113,12 +117,10 @@ fn ended(seen: &Seen, stderr: &str, limits: &Limits) -> Ended {
         || signal == SIGXFSZ && seen.out as u64 >= limits.output_bytes
     {
         Ended::OutputLimit
-    } else if seen.timed_out
-        || signal == SIGXCPU
-        || signal == SIGALRM
-        || seen.cpu_ms > limits.cpu_ms
-    {
-        Ended::TimeLimit
+    } else if signal == SIGXCPU || seen.cpu_ms > limits.cpu_ms {
+        Ended::CpuTimeLimit
+    } else if seen.timed_out || signal == SIGALRM {
+        Ended::WallTimeLimit
     } else if last_line.starts_with("MemoryError") && exit != COMPILE_ERROR
         || signal != 0 && memory_is_full
         || signal == SIGKILL

@@ -20,8 +20,8 @@ fn ended(status: i32, cpu_ms: u64, stderr: &str) -> Ended {
 #[test]
 fn the_end_of_a_run_has_one_name() {
     assert_eq!(ended(0, 5, ""), Ended::Normally);
-    assert_eq!(ended(0, 4001, ""), Ended::TimeLimit);
-    assert_eq!(ended(24, 5, ""), Ended::TimeLimit);
+    assert_eq!(ended(0, 4001, ""), Ended::CpuTimeLimit);
+    assert_eq!(ended(24, 5, ""), Ended::CpuTimeLimit);
     assert_eq!(ended(9, 5, ""), Ended::MemoryLimit);
     assert_eq!(ended(1 << 8, 5, "Traceback\nMemoryError\n"), Ended::MemoryLimit);
     assert_eq!(ended(11, 5, ""), Ended::RuntimeError("killed by signal 11".into()));
@@ -57,7 +57,7 @@ fn an_answer_may_come_in_pieces() {
 
 #[test]
 fn a_job_is_a_line_of_sizes_and_the_texts() {
-    let program = Program { source: "pass", function: None };
+    let program = Program { source: "pass", ..Program::default() };
     let inputs = [b"1".to_vec(), b"22".to_vec()];
     let bytes = job(&Job { program, inputs: &inputs, limits: Limits::default() });
     let expected = "0 4000 14000 16777216 16777216 64 4 0 1 2\npass122";

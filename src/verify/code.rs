@@ -144,7 +144,11 @@ pub fn grade_code(solution: &str, tests: &Tests, tools: &Tools) -> anyhow::Resul
     let function = tests.fn_name.as_deref().filter(|name| !name.is_empty());
     let inputs: Vec<Vec<u8>> = tests.inputs.iter().map(|input| bytes(input, function)).collect();
     let mut judge = Judge::new(tests, tools.mode);
-    let job = Job { program: Program { source, function }, inputs: &inputs, limits: tools.limits };
+    let job = Job {
+        program: Program { source, function, ..Program::default() },
+        inputs: &inputs,
+        limits: tools.limits,
+    };
     tools
         .sandbox
         .run(&job, &|| tools.stop.is_requested(), &mut |run| judge.see(&run))
@@ -286,7 +290,7 @@ pub(super) fn outcome_of(ended: &Ended) -> Option<Outcome> {
         Ended::Normally => return None,
         Ended::RuntimeError(_) => Outcome::RuntimeError,
         Ended::CompileError(_) => Outcome::CompileError,
-        Ended::TimeLimit => Outcome::TimeLimit,
+        Ended::CpuTimeLimit | Ended::WallTimeLimit => Outcome::TimeLimit,
         Ended::MemoryLimit => Outcome::MemoryLimit,
         Ended::OutputLimit => Outcome::OutputLimit,
         Ended::Forbidden(_) => Outcome::Forbidden,
@@ -299,7 +303,8 @@ fn reason(ended: &Ended) -> Option<String> {
         Ended::RuntimeError(why) | Ended::CompileError(why) | Ended::Forbidden(why) => {
             why.chars().take(300).collect()
         }
-        Ended::TimeLimit => "time limit".into(),
+        Ended::CpuTimeLimit => "time limit".into(),
+        Ended::WallTimeLimit => "time limit (it waited)".into(),
         Ended::MemoryLimit => "memory limit".into(),
         Ended::OutputLimit => "output limit".into(),
     })

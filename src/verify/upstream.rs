@@ -58,7 +58,7 @@ pub(super) fn last_code_block(text: &str) -> Option<&str> {
 /// The published decision on one run: whether it counts as true, and whether the next test is run.
 pub(super) fn decide(run: &Run, expected: &Value, called: bool) -> (bool, bool) {
     match &run.ended {
-        Ended::TimeLimit | Ended::CompileError(_) => (true, false),
+        Ended::CpuTimeLimit | Ended::WallTimeLimit | Ended::CompileError(_) => (true, false),
         Ended::RuntimeError(_) | Ended::MemoryLimit | Ended::Forbidden(_) | Ended::OutputLimit
             if called =>
         {
