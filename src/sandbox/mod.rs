@@ -7,9 +7,11 @@
 //!
 //! Not yet a jail: the program can read what its user can read. `process` says what is missing.
 
+pub mod landlock;
 mod limits;
 mod process;
 mod python;
+pub mod seccomp;
 mod tier;
 
 use std::ops::ControlFlow;
