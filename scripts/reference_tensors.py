@@ -1,19 +1,24 @@
 #!/usr/bin/env python3
-"""Writes tests/it/golden/*: small random Qwen2 models and what PyTorch makes of them.
+"""Writes tests/it/golden/*: small random models and what PyTorch and transformers make of them.
 
 Run by hand, in an environment with torch and transformers (CPU is enough); the results are
 committed, so that tests need neither:
 
     python3 -m venv venv && venv/bin/pip install torch transformers && venv/bin/python scripts/reference_tensors.py
 
-Everything is computed in f64 from f32 weights. Biases are not zero and norms not one: otherwise a
+`MODELS` are trained: computed in f64 from f32 weights that are stored. `PARITY` are only run, in f32 as
+transformers does; their weights come from a formula that the tests know too, so only configurations,
+ids and logits are stored. Biases are not zero and norms not one: otherwise a
 dropped bias or norm would go unnoticed. Weights after training are kept as differences to the
 start, because absolute weights agree whatever an optimizer does.
 """
 
 import json
+import math
 import pathlib
 
+import numpy
+import tokenizers
 import torch
 import transformers
 from safetensors.torch import save_file
@@ -29,11 +34,21 @@ IGNORE = -100
 MODELS = {
     "gqa2": dict(heads=4, kv_heads=2, hidden=32, tied=False, theta=10_000.0, epsilon=1e-6),
     "gqa7_tied": dict(heads=14, kv_heads=2, hidden=56, tied=True, theta=1_000_000.0, epsilon=1e-5),
+    "llama_biased": dict(
+        kind="Llama", heads=4, kv_heads=1, hidden=24, tied=False, theta=10_000.0, epsilon=1e-5,
+        more=dict(head_dim=8, attention_bias=True, mlp_bias=True),
+    ),
+    "qwen3_tied": dict(
+        kind="Qwen3", heads=4, kv_heads=2, hidden=24, tied=True, theta=10_000.0, epsilon=1e-6,
+        more=dict(head_dim=10),
+    ),
 }
 
 
-def model_of(shape: dict) -> transformers.Qwen2ForCausalLM:
-    config = transformers.Qwen2Config(
+def model_of(shape: dict):
+    kind = shape.get("kind", "Qwen2")
+    config = getattr(transformers, f"{kind}Config")(
+        **shape.get("more", {}),
         vocab_size=67,
         hidden_size=shape["hidden"],
         intermediate_size=40,
@@ -48,7 +63,7 @@ def model_of(shape: dict) -> transformers.Qwen2ForCausalLM:
         bos_token_id=1,
         attn_implementation="eager",
     )
-    model = transformers.Qwen2ForCausalLM(config)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape)
@@ -149,6 +164,158 @@ def write(name: str, shape: dict) -> None:
     (folder / "reference.json").write_text(json.dumps(record) + "\n")
 
 
+# What runs but is not trained. The rest of each configuration is `parity_config`'s.
+VOCABULARY = 128
+NEW_TOKENS = 64
+PROMPT = "<|im_start|>user\nWhat is 17 + 5, and why?<|im_end|>\n<|im_start|>assistant\n"
+SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+THETA = {"rope_theta": 10_000.0, "rope_type": "default"}
+LLAMA3 = {
+    "rope_theta": 500_000.0, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 32,
+}
+YARN = {
+    "rope_theta": 10_000.0, "rope_type": "yarn", "factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+YARN_SHARP = dict(YARN, factor=3.0, attention_factor=0.8, beta_fast=8.0, beta_slow=2.0, truncate=False)
+PARITY = {
+    "qwen2_tied": dict(kind="Qwen2", heads=(14, 2, 8), hidden=112, tied=True, rope=dict(THETA, rope_theta=1e6)),
+    "qwen2_heads64": dict(kind="Qwen2", heads=(6, 3, 64), hidden=80, rope=THETA, more=dict(head_dim=64)),
+    "qwen2_yarn": dict(kind="Qwen2", heads=(4, 4, 32), hidden=128, rope=YARN, epsilon=1e-5),
+    "qwen2_yarn_sharp": dict(kind="Qwen2", heads=(5, 1, 16), hidden=80, tied=True, rope=YARN_SHARP),
+    "qwen2_bf16": dict(kind="Qwen2", heads=(4, 2, 16), hidden=64, rope=THETA, dtype="bfloat16"),
+    "llama3": dict(kind="Llama", heads=(8, 1, 16), hidden=128, tied=True, rope=LLAMA3, epsilon=1e-5),
+    "llama_heads128": dict(kind="Llama", heads=(2, 1, 128), hidden=256, rope=LLAMA3, epsilon=1e-5),
+    "llama_biased": dict(
+        kind="Llama", heads=(4, 2, 24), hidden=64, rope=THETA,
+        more=dict(head_dim=24, attention_bias=True, mlp_bias=True),
+    ),
+    "llama_f16": dict(kind="Llama", heads=(4, 4, 16), hidden=64, rope=THETA, dtype="float16"),
+    "qwen3": dict(kind="Qwen3", heads=(6, 2, 32), hidden=64, rope=dict(THETA, rope_theta=1e6), more=dict(head_dim=32)),
+    "qwen3_tied": dict(kind="Qwen3", heads=(5, 1, 128), hidden=96, tied=True, rope=THETA),
+    "qwen3_biased": dict(
+        kind="Qwen3", heads=(4, 4, 16), hidden=64, rope=YARN, more=dict(head_dim=16, attention_bias=True)
+    ),
+}
+
+
+def mixed(states):
+    """SplitMix64 of an array of 64-bit states."""
+    with numpy.errstate(over="ignore"):
+        z = states.astype(numpy.uint64)
+        z = (z ^ (z >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
+        return z ^ (z >> numpy.uint64(31))
+
+
+def formula(name: str, shape: tuple, seed: int):
+    """The weights of a tensor: uniform numbers from its name, as `golden_parity.rs` draws them."""
+    state = 0xCBF29CE484222325 ^ seed
+    for byte in name.encode():
+        state = ((state ^ byte) * 0x100000001B3) % 2**64
+    count = math.prod(shape)
+    with numpy.errstate(over="ignore"):
+        steps = numpy.arange(1, count + 1, dtype=numpy.uint64) * numpy.uint64(0x9E3779B97F4A7C15)
+        numbers = mixed(numpy.uint64(state) + steps)
+    unit = (numbers >> numpy.uint64(40)).astype(numpy.float32) / numpy.float32(2**23) - numpy.float32(1)
+    if name.endswith("norm.weight"):
+        values = numpy.float32(1) + unit * numpy.float32(0.4)
+    elif name.endswith("bias"):
+        values = unit * numpy.float32(0.5)
+    elif name == "model.embed_tokens.weight":
+        values = unit
+    else:
+        values = unit * numpy.float32(3.0 / math.sqrt(shape[1]))
+    return torch.from_numpy(values.reshape(shape))
+
+
+def parity_config(shape: dict):
+    heads, kv_heads, _ = shape["heads"]
+    return getattr(transformers, f"{shape['kind']}Config")(
+        vocab_size=VOCABULARY,
+        hidden_size=shape["hidden"],
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=256 if shape["rope"]["rope_type"] != "yarn" else 128,
+        rms_norm_eps=shape.get("epsilon", 1e-6),
+        rope_parameters=dict(shape["rope"]),
+        tie_word_embeddings=shape.get("tied", False),
+        eos_token_id=2,
+        bos_token_id=None,
+        attn_implementation="eager",
+        **shape.get("more", {}),
+    )
+
+
+def ascii_tokenizer() -> tokenizers.Tokenizer:
+    """A byte-level tokenizer that knows ASCII only, so that a model's vocabulary goes beyond it."""
+    letters = ["Ċ", "Ġ"] + [chr(code) for code in range(33, 127)]
+    vocabulary = {token: index for index, token in enumerate(SPECIALS + letters)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens(SPECIALS)
+    return tokenizer
+
+
+def greedy(model, prompt: list):
+    """Ids, logits of the prompt and 64 tokens after it, and how clear the choices were."""
+    with torch.no_grad():
+        ids = model.generate(
+            torch.tensor([prompt]), max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=VOCABULARY,
+            pad_token_id=0, use_cache=True,
+        )[0]
+        logits = model(input_ids=ids[None]).logits[0]
+    best = logits.topk(2, dim=-1).values
+    return ids.tolist(), logits, float((best[:, 0] - best[:, 1]).min())
+
+
+def write_parity(name: str, shape: dict, tokenizer) -> None:
+    dtype = getattr(torch, shape.get("dtype", "float32"))
+    prompt = tokenizer.encode(PROMPT).ids
+    for seed in range(1000):
+        model = getattr(transformers, f"{shape['kind']}ForCausalLM")(parity_config(shape)).float().eval()
+        with torch.no_grad():
+            for parameter_name, parameter in model.named_parameters():
+                values = formula(parameter_name, tuple(parameter.shape), seed)
+                parameter.copy_(values.to(dtype).float())
+        ids, logits, gap = greedy(model, prompt)
+        new = ids[len(prompt):]
+        # No special token, a clear choice everywhere, and no endless loop of a few tokens.
+        if min(new) >= len(SPECIALS) and gap > 2e-3 and len(set(new)) > 12:
+            break
+    else:
+        raise SystemExit(f"no seed of {name} is clear enough")
+    model.config.dtype = dtype
+    record = {
+        "transformers": transformers.__version__,
+        "config": json.loads(model.config.to_json_string(use_diff=False)),
+        "seed": seed,
+        "tensors": {name: list(p.shape) for name, p in model.named_parameters()},
+        "prompt_tokens": len(prompt),
+        "ids": ids,
+        "text": tokenizer.decode(new, skip_special_tokens=True),
+        "gap": gap,
+    }
+    folder = FOLDER / "parity"
+    (folder / f"{name}.json").write_text(json.dumps(record) + "\n")
+    save_file({"logits": logits.contiguous()}, folder / f"{name}.safetensors")
+    print(f"wrote {name}: seed {seed}, gap {gap:.4f}, {len(set(new))} different tokens")
+
+
+def write_all_parity() -> None:
+    folder = FOLDER / "parity"
+    folder.mkdir(exist_ok=True)
+    tokenizer = ascii_tokenizer()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    for name, shape in PARITY.items():
+        write_parity(name, shape, tokenizer)
+
+
 for model_name, model_shape in MODELS.items():
     write(model_name, model_shape)
     print(f"wrote {FOLDER / model_name}")
+write_all_parity()

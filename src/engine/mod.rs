@@ -5,9 +5,13 @@
 //! [`open_trainer`] choose the backend at run time; built without one they say so.
 
 pub mod compare;
+pub mod dummy;
 pub mod fake;
 pub mod sampler;
 pub mod worker;
+
+#[cfg(feature = "cpu")]
+mod memory;
 
 #[cfg(feature = "cpu")]
 mod burn;

@@ -81,7 +81,7 @@ const REGISTRIES: &[(&str, &str, &[&str])] = &[
         "BENCHMARKS",
         &["mod", "tests", "file", "protocol", "report", "sample", "score", "target"],
     ),
-    ("src/engine/burn/architectures", "ARCHITECTURES", &["mod", "tests", "hf_config"]),
+    ("src/engine/burn/architectures", "ARCHITECTURES", &["mod", "tests", "hf_config", "rope"]),
 ];
 
 struct Source {

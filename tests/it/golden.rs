@@ -74,7 +74,7 @@ fn accumulate(trainer: &mut dyn Trainer, step: &Step) -> f64 {
     sums.sum::<f64>() / divisor
 }
 
-const MODELS: [&str; 2] = ["gqa2", "gqa7_tied"];
+const MODELS: [&str; 4] = ["gqa2", "gqa7_tied", "llama_biased", "qwen3_tied"];
 
 #[test]
 fn logits_are_those_of_transformers() {

@@ -11,6 +11,12 @@ mod env;
 mod evaluate;
 #[cfg(feature = "cpu")]
 mod golden;
+#[cfg(feature = "cpu")]
+mod golden_files;
+#[cfg(feature = "cpu")]
+mod golden_model;
+#[cfg(feature = "cpu")]
+mod golden_parity;
 mod grade;
 mod openai;
 #[cfg(feature = "cpu")]

@@ -11,7 +11,8 @@ use burn::tensor::Tensor;
 use super::architectures::Architecture;
 use super::ops::Kernels;
 use super::packing::Packing;
-use super::parameters::Index;
+use super::parameters::{Extras, Index, Part};
+use super::rotary::Rope;
 
 /// What a decoder looks like.
 #[derive(Clone)]
@@ -26,7 +27,8 @@ pub(crate) struct DecoderConfig {
     pub(crate) kv_heads: usize,
     pub(crate) head_size: usize,
     pub(crate) norm_epsilon: f64,
-    pub(crate) rope_theta: f64,
+    pub(crate) rope: Rope,
+    pub(crate) extras: Extras,
     pub(crate) tied: bool,
     pub(crate) initializer_range: f64,
 }
@@ -106,42 +108,85 @@ pub(crate) struct Decoder<'a> {
 impl Decoder<'_> {
     /// Hidden states after the last layer, before the final norm.
     pub(crate) fn hidden_states(self, packing: &Packing, attention: &mut dyn Attend) -> Tensor<2> {
-        let (config, kernels) = (self.config, self.kernels);
-        let mut x_tc = kernels.embedding(self.parameter(Index::EMBEDDING), packing);
-        for layer in 0..config.layers {
-            let normed_tc = self.norm(x_tc.clone(), Index::attention_norm(layer));
-            let qkv_tw = kernels.bias_and_rotate(
-                self.linear(normed_tc, Index::qkv_weight(layer)),
-                self.parameter(Index::qkv_bias(layer)),
-                packing.rotary(),
-                config.heads(),
-            );
-            let seen = attention.attend(layer, qkv_tw);
-            x_tc = x_tc + self.linear(seen, Index::output_weight(layer));
-            let normed_tc = self.norm(x_tc.clone(), Index::feed_forward_norm(layer));
-            let gated = kernels.swiglu(self.linear(normed_tc, Index::gate_up_weight(layer)));
-            x_tc = x_tc + self.linear(gated, Index::down_weight(layer));
+        let kernels = self.kernels;
+        let mut x_tc = kernels.embedding(self.parameters[Index::EMBEDDING].clone(), packing);
+        for layer in 0..self.config.layers {
+            let normed_tc = self.norm(x_tc.clone(), layer, Part::AttentionNorm);
+            let qkv_tw = self.linear(normed_tc, layer, Part::QkvWeight);
+            let seen = attention.attend(layer, self.placed(qkv_tw, layer, packing));
+            let out_tc = self.linear(seen, layer, Part::OutputWeight);
+            x_tc = x_tc + self.biased(out_tc, layer, Part::OutputBias);
+            let normed_tc = self.norm(x_tc.clone(), layer, Part::FeedForwardNorm);
+            let gate_up = self.linear(normed_tc, layer, Part::GateUpWeight);
+            let gated = kernels.swiglu(self.biased(gate_up, layer, Part::GateUpBias));
+            let out_tc = self.linear(gated, layer, Part::DownWeight);
+            x_tc = x_tc + self.biased(out_tc, layer, Part::DownBias);
         }
         x_tc
     }
 
     /// Logits `[rows, v]` of some rows of the hidden states.
     pub(crate) fn logits(self, hidden_tc: Tensor<2>, rows: &[usize]) -> Tensor<2> {
-        let index = Index::new(self.config);
-        let hidden = self.kernels.rows(hidden_tc, rows);
-        let normed = self.norm(hidden, index.final_norm());
-        self.linear(normed, if self.config.tied { Index::EMBEDDING } else { index.head() })
+        let (index, kernels) = (Index::new(self.config), self.kernels);
+        let hidden = kernels.rows(hidden_tc, rows);
+        let norm = self.parameters[index.final_norm()].clone();
+        let normed = kernels.rms_norm(hidden, norm, self.config.norm_epsilon);
+        let head = if self.config.tied { Index::EMBEDDING } else { index.head() };
+        kernels.linear(normed, self.parameters[head].clone())
     }
 
-    fn parameter(self, index: usize) -> Tensor<2> {
-        self.parameters[index].clone()
+    /// Queries, keys and values with their bias and norms, turned to their positions.
+    fn placed(self, qkv_tw: Tensor<2>, layer: usize, packing: &Packing) -> Tensor<2> {
+        let (heads, rotary) = (self.config.heads(), packing.rotary());
+        match self.part(layer, Part::QueryKeyNorm) {
+            None => {
+                let bias = self.part(layer, Part::QkvBias);
+                self.kernels.bias_and_rotate(qkv_tw, bias, rotary, heads)
+            }
+            Some(norms) => {
+                let qkv_tw = self.biased(qkv_tw, layer, Part::QkvBias);
+                let qkv_tw = self.norm_heads(qkv_tw, norms);
+                self.kernels.bias_and_rotate(qkv_tw, None, rotary, heads)
+            }
+        }
     }
 
-    fn linear(self, x: Tensor<2>, weight: usize) -> Tensor<2> {
-        self.kernels.linear(x, self.parameter(weight))
+    /// Each head of the queries and of the keys divided by its own root mean square; `norms` are
+    /// the weights for both, one after the other.
+    fn norm_heads(self, qkv_tw: Tensor<2>, norms: Tensor<2>) -> Tensor<2> {
+        let (heads, epsilon) = (self.config.heads(), self.config.norm_epsilon);
+        let tokens = qkv_tw.dims()[0];
+        let part = |from: usize, count: usize| qkv_tw.clone().narrow(1, from, count);
+        let normed = |from: usize, width: usize, weight: usize| {
+            let rows = part(from, width).reshape([tokens * width / heads.size, heads.size]);
+            let weight = norms.clone().narrow(1, weight, heads.size);
+            self.kernels.rms_norm(rows, weight, epsilon).reshape([tokens, width])
+        };
+        let (query, key) = (heads.query_width(), heads.kv_width());
+        let parts =
+            vec![normed(0, query, 0), normed(query, key, heads.size), part(query + key, key)];
+        Tensor::cat(parts, 1)
     }
 
-    fn norm(self, x: Tensor<2>, weight: usize) -> Tensor<2> {
-        self.kernels.rms_norm(x, self.parameter(weight), self.config.norm_epsilon)
+    fn part(self, layer: usize, part: Part) -> Option<Tensor<2>> {
+        let index = Index::new(self.config).part(layer, part)?;
+        Some(self.parameters[index].clone())
+    }
+
+    fn linear(self, x: Tensor<2>, layer: usize, weight: Part) -> Tensor<2> {
+        let weight = self.part(layer, weight).expect("every layer has its matrices");
+        self.kernels.linear(x, weight)
+    }
+
+    fn biased(self, x: Tensor<2>, layer: usize, bias: Part) -> Tensor<2> {
+        match self.part(layer, bias) {
+            Some(bias) => x + bias,
+            None => x,
+        }
+    }
+
+    fn norm(self, x: Tensor<2>, layer: usize, weight: Part) -> Tensor<2> {
+        let weight = self.part(layer, weight).expect("every layer has its norms");
+        self.kernels.rms_norm(x, weight, self.config.norm_epsilon)
     }
 }

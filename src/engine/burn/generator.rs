@@ -47,7 +47,7 @@ impl BurnGenerator {
         let token_bytes = 2 * config.layers * config.kv_width() * size_of::<f32>();
         let slots = (CACHE_BYTES_MAX / (token_bytes * config.context)).clamp(1, SLOTS_MAX);
         let cache = Cache::new(config.layers, config.heads(), slots, &place);
-        let tables = Tables::new(config.head_size, config.rope_theta);
+        let tables = Tables::new(config.head_size, &config.rope);
         Self { weights, tables, cache, place, model }
     }
 

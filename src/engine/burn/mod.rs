@@ -12,6 +12,7 @@ mod gemm;
 mod ops;
 
 mod files;
+mod shards;
 mod weights;
 
 mod cache;

@@ -50,7 +50,7 @@ impl BurnTrainer {
         };
         let (first, second) = (zeros(), zeros());
         Ok(Self {
-            tables: Tables::new(model.config.head_size, model.config.rope_theta),
+            tables: Tables::new(model.config.head_size, &model.config.rope),
             weights,
             first,
             second,

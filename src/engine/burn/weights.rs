@@ -3,26 +3,28 @@
 //! Everything is checked against the configuration before any tensor is read: names, shapes,
 //! types, and that each file is as long as its header says.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use memmap2::Mmap;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use safetensors::{Dtype, SafeTensors, tensor::TensorInfo};
+use rayon::prelude::*;
+use safetensors::Dtype;
 use serde_json::{Value, json};
 
 use super::architectures::{self, HfConfig};
 use super::decoder::DecoderConfig;
 use super::files;
-use super::parameters::{FileTensor, Role, file_tensors, parameters};
-use crate::{Error, ModelInfo, Result};
+use super::parameters::{FileTensor, Parameter, Start, file_tensors, parameters};
+use super::shards::{Found, Shards, WEIGHTS, check, read_json};
+use crate::dummy::{self, Dummy};
+use crate::{Error, ModelInfo, Result, memory};
 
 const CONFIG: &str = "config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+
+/// Numbers of a dummy that are drawn together; each run has a stream of random numbers of its own.
+const DRAW: usize = 1 << 20;
 
 /// A model on the host: its configuration and its parameters in the order of `parameters`.
 pub(crate) struct Model {
@@ -35,8 +37,15 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Reads a folder.
+    /// Reads a folder, or draws the dummy that is named instead of one.
     pub(crate) fn load(dir: &Path) -> Result<Self> {
+        match dummy::named(dir) {
+            Some(dummy) => Self::dummy(&dummy?),
+            None => Self::read(dir),
+        }
+    }
+
+    fn read(dir: &Path) -> Result<Self> {
         let original = read_json(dir, CONFIG)?;
         let generation = match dir.join(GENERATION_CONFIG).exists() {
             true => read_json(dir, GENERATION_CONFIG)?,
@@ -44,15 +53,11 @@ impl Model {
         };
         let mut model = Self::empty(&original, generation).map_err(|why| bad(dir, why))?;
         let shards = Shards::open(dir)?;
-        let found = shards.parse(dir)?;
+        let found = shards.parse().map_err(|why| bad(dir, why))?;
         let tensors = file_tensors(&model.config);
-        check_names(&model.config, &tensors, &found).map_err(|why| bad(dir, why))?;
-        model.values = allocate(&model.config);
-        for tensor in &tensors {
-            let (data, dtype) = found[&tensor.name].bytes();
-            let target = &mut model.values[tensor.parameter][tensor.elements.clone()];
-            convert(data, dtype, target).map_err(|why| bad(dir, why))?;
-        }
+        check(&tensors, model.config.tied, &found).map_err(|why| bad(dir, why))?;
+        memory::require(model.host_bytes())?;
+        model.values = fill(&model.config, &tensors, &found).map_err(|why| bad(dir, why))?;
         Ok(model)
     }
 
@@ -61,22 +66,15 @@ impl Model {
     pub(crate) fn random(config: &Value, seed: u64) -> Result<Self> {
         let bad = |why| bad(Path::new(CONFIG), why);
         let mut model = Self::empty(config, Value::Null).map_err(bad)?;
+        memory::require(model.host_bytes())?;
         model.values = allocate(&model.config);
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         for tensor in file_tensors(&model.config) {
             let target = &mut model.values[tensor.parameter][tensor.elements.clone()];
-            match tensor.role {
-                Role::AttentionNorm | Role::FeedForwardNorm | Role::FinalNorm => target.fill(1.0),
-                Role::QueryBias | Role::KeyBias | Role::ValueBias => target.fill(0.0),
-                Role::Embedding
-                | Role::QueryWeight
-                | Role::KeyWeight
-                | Role::ValueWeight
-                | Role::OutputWeight
-                | Role::GateWeight
-                | Role::UpWeight
-                | Role::DownWeight
-                | Role::Head => {
+            match tensor.role.start() {
+                Start::One => target.fill(1.0),
+                Start::Zero => target.fill(0.0),
+                Start::Random => {
                     target.fill_with(|| normal(&mut random, model.config.initializer_range));
                 }
             }
@@ -84,15 +82,47 @@ impl Model {
         Ok(model)
     }
 
+    /// Random weights for speed and soak tests: quick to draw, the same on every machine. Biases
+    /// are drawn too; norms are 1.
+    fn dummy(dummy: &Dummy) -> Result<Self> {
+        let bad = |why| bad(Path::new(&dummy.name), why);
+        let mut model = Self::empty(&dummy.config, Value::Null).map_err(bad)?;
+        memory::require(model.host_bytes())?;
+        model.values = allocate(&model.config);
+        // As wide as a normal distribution of that deviation.
+        let half_width = (model.config.initializer_range * 3.0_f64.sqrt()) as f32;
+        for (number, tensor) in file_tensors(&model.config).into_iter().enumerate() {
+            let target = &mut model.values[tensor.parameter][tensor.elements];
+            if tensor.role.start() == Start::One {
+                target.fill(1.0);
+                continue;
+            }
+            target.par_chunks_mut(DRAW).enumerate().for_each(|(chunk, target)| {
+                let mut random = ChaCha8Rng::seed_from_u64(0);
+                random.set_stream(((number as u64) << 32) + chunk as u64);
+                target.fill_with(|| {
+                    let value = (2.0 * random.random::<f32>() - 1.0) * half_width;
+                    if dummy.bf16 { half::bf16::from_f32(value).to_f32() } else { value }
+                });
+            });
+        }
+        Ok(model)
+    }
+
+    /// Bytes that the weights take on the host. Whatever type the files have, weights are f32 in
+    /// memory today: the kernels take nothing else yet.
+    fn host_bytes(&self) -> u64 {
+        self.info.parameters * size_of::<f32>() as u64
+    }
+
     fn empty(original: &Value, generation: Value) -> Result<Self, String> {
         let hf = HfConfig::parse(original)?;
-        let architecture = architectures::find(&hf)?;
-        let config = (architecture.config)(&hf)?;
+        let config = architectures::decoder(&hf)?;
         let sizes = parameters(&config);
         let info = ModelInfo {
             vocabulary: config.vocabulary,
             context: config.context,
-            parameters: sizes.iter().map(|p| (p.shape[0] * p.shape[1]) as u64).sum(),
+            parameters: sizes.iter().map(|parameter| parameter.length() as u64).sum(),
             eos_ids: eos_ids(&generation).or_else(|| eos_ids(original)).unwrap_or_default(),
         };
         Ok(Self { config, info, original: original.clone(), generation, values: Vec::new() })
@@ -132,7 +162,28 @@ impl Model {
 }
 
 fn allocate(config: &DecoderConfig) -> Vec<Vec<f32>> {
-    parameters(config).iter().map(|p| vec![0.0; p.shape[0] * p.shape[1]]).collect()
+    parameters(config).iter().map(|parameter| vec![0.0; parameter.length()]).collect()
+}
+
+/// The parameters from their tensors in the files.
+fn fill(
+    config: &DecoderConfig,
+    tensors: &[FileTensor],
+    found: &BTreeMap<String, Found<'_>>,
+) -> Result<Vec<Vec<f32>>, String> {
+    let mut parts: Vec<Vec<&FileTensor>> = parameters(config).iter().map(|_| Vec::new()).collect();
+    for tensor in tensors {
+        parts[tensor.parameter].push(tensor);
+    }
+    let one = |(parameter, parts): (Parameter, Vec<&FileTensor>)| {
+        let mut values = vec![0.0; parameter.length()];
+        for tensor in parts {
+            let (data, dtype) = found[&tensor.name].bytes();
+            convert(data, dtype, &mut values[tensor.elements.clone()])?;
+        }
+        Ok(values)
+    };
+    parameters(config).into_par_iter().zip(parts).map(one).collect()
 }
 
 /// A normal number by Box and Muller.
@@ -148,122 +199,6 @@ fn eos_ids(config: &Value) -> Option<Vec<u32>> {
     match value.as_array() {
         Some(ids) => Some(ids.iter().filter_map(id).collect()),
         None => id(value).map(|id| vec![id]),
-    }
-}
-
-/// The mapped weight files of a folder.
-struct Shards {
-    files: Vec<(String, Mmap)>,
-    /// Which file holds which tensor, if an index says so.
-    index: Option<BTreeMap<String, String>>,
-}
-
-impl Shards {
-    fn open(dir: &Path) -> Result<Self> {
-        let index = match dir.join(INDEX).exists() {
-            true => Some(weight_map(&read_json(dir, INDEX)?).map_err(|why| bad(dir, why))?),
-            false => None,
-        };
-        let names: BTreeSet<String> = match &index {
-            Some(map) => map.values().cloned().collect(),
-            None => BTreeSet::from([WEIGHTS.to_owned()]),
-        };
-        let missing = names.iter().find(|name| !dir.join(name).is_file());
-        if let Some(name) = missing {
-            let why = match index {
-                Some(_) => format!("`{INDEX}` names `{name}`, which is not there"),
-                None => format!("neither `{WEIGHTS}` nor `{INDEX}` is there"),
-            };
-            return Err(bad(dir, why));
-        }
-        let open = |name: String| -> Result<(String, Mmap)> {
-            let path = dir.join(&name);
-            let file = File::open(&path).map_err(|source| files::io(&path, source))?;
-            Ok((name, map(&file).map_err(|source| files::io(&path, source))?))
-        };
-        let files = names.into_iter().map(open).collect::<Result<_>>()?;
-        Ok(Self { files, index })
-    }
-
-    /// Every tensor by name; checks that files are whole and that the index tells the truth.
-    fn parse(&self, dir: &Path) -> Result<BTreeMap<String, Found<'_>>> {
-        let mut found = BTreeMap::new();
-        for (file, bytes) in &self.files {
-            let whole = |error| bad(dir, format!("`{file}` is broken or cut off: {error}"));
-            let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(whole)?;
-            for (name, info) in metadata.tensors() {
-                let elsewhere = self.index.as_ref().and_then(|index| index.get(&name));
-                if elsewhere.is_some_and(|other| other != file) {
-                    continue;
-                }
-                let data = &bytes[8 + header..];
-                found.insert(name, Found { info: info.clone(), data });
-            }
-        }
-        for (name, file) in self.index.iter().flatten() {
-            if !found.contains_key(name) {
-                return Err(bad(
-                    dir,
-                    format!("`{INDEX}` puts `{name}` in `{file}`, which lacks it"),
-                ));
-            }
-        }
-        Ok(found)
-    }
-}
-
-#[expect(unsafe_code, reason = "a memory map is the only way not to read weights twice")]
-fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the map is read-only and lives for the load; nobody else is meant to write a model
-    // in place (we rename), and a file cut off meanwhile ends the process, not memory safety.
-    unsafe { Mmap::map(file) }
-}
-
-/// A tensor in a mapped file.
-struct Found<'a> {
-    info: TensorInfo,
-    data: &'a [u8],
-}
-
-impl Found<'_> {
-    fn bytes(&self) -> (&[u8], Dtype) {
-        let (start, end) = self.info.data_offsets;
-        (&self.data[start..end], self.info.dtype)
-    }
-}
-
-fn weight_map(index: &Value) -> Result<BTreeMap<String, String>, String> {
-    let map = index.get("weight_map").ok_or(format!("`{INDEX}` has no `weight_map`"))?;
-    serde_json::from_value(map.clone()).map_err(|error| format!("`{INDEX}`: {error}"))
-}
-
-fn check_names(
-    config: &DecoderConfig,
-    wanted: &[FileTensor],
-    found: &BTreeMap<String, Found<'_>>,
-) -> Result<(), String> {
-    for tensor in wanted {
-        let name = &tensor.name;
-        let Some(file) = found.get(name) else {
-            return Err(format!("tensor `{name}` is missing"));
-        };
-        if file.info.shape != tensor.shape {
-            let (has, wants) = (&file.info.shape, &tensor.shape);
-            return Err(format!("tensor `{name}` has shape {has:?} but the config says {wants:?}"));
-        }
-        if !matches!(file.info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            let dtype = file.info.dtype;
-            return Err(format!("tensor `{name}` is {dtype:?}; f32, f16 and bf16 can be read"));
-        }
-    }
-    let names: BTreeSet<&str> = wanted.iter().map(|tensor| tensor.name.as_str()).collect();
-    // Some writers keep the tied head as a second copy, and old ones the rotary frequencies.
-    let harmless = |name: &str| {
-        (config.tied && name == "lm_head.weight") || name.ends_with("rotary_emb.inv_freq")
-    };
-    match found.keys().find(|name| !names.contains(name.as_str()) && !harmless(name)) {
-        Some(name) => Err(format!("tensor `{name}` is not part of the architecture")),
-        None => Ok(()),
     }
 }
 
@@ -283,18 +218,6 @@ pub(crate) fn convert(data: &[u8], dtype: Dtype, target: &mut [f32]) -> Result<(
         return Err(format!("tensors of type {dtype:?} cannot be read"));
     }
     Ok(())
-}
-
-fn read_json(dir: &Path, name: &str) -> Result<Value> {
-    let path = dir.join(name);
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(bad(dir, format!("`{name}` is not there")));
-        }
-        Err(source) => return Err(files::io(&path, source)),
-    };
-    serde_json::from_slice(&text).map_err(|error| bad(dir, format!("`{name}`: {error}")))
 }
 
 pub(crate) fn bad(dir: &Path, message: impl Into<String>) -> Error {

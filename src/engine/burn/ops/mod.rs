@@ -66,17 +66,22 @@ impl Kernels {
         }
     }
 
-    /// Adds the bias and rotates queries and keys by their position.
+    /// Adds the bias, if there is one, and rotates queries and keys by their position.
     pub(crate) fn bias_and_rotate(
         self,
         qkv: Tensor<2>,
-        bias: Tensor<2>,
+        bias: Option<Tensor<2>>,
         rotary: &Rotary,
         heads: Heads,
     ) -> Tensor<2> {
         match self {
             Self::Plain => plain::bias_and_rotate(qkv, bias, rotary, heads),
-            Self::Fused => fused::bias_and_rotate(qkv, bias, rotary, heads),
+            Self::Fused => {
+                // The kernel adds it on its way: nothing to save without one.
+                let none = || Tensor::zeros([1, qkv.dims()[1]], &qkv.device().inner());
+                let bias = bias.unwrap_or_else(none);
+                fused::bias_and_rotate(qkv, bias, rotary, heads)
+            }
         }
     }
 

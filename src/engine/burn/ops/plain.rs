@@ -25,16 +25,20 @@ pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f64) -> Tensor<
     x / (mean_square + epsilon).sqrt() * weight
 }
 
-/// Adds the bias and rotates queries and keys by their position.
+/// Adds the bias, if there is one, and rotates queries and keys by their position.
 pub(crate) fn bias_and_rotate(
     qkv: Tensor<2>,
-    bias: Tensor<2>,
+    bias: Option<Tensor<2>>,
     rotary: &Rotary,
     heads: Heads,
 ) -> Tensor<2> {
     let [tokens, width] = qkv.dims();
     let turned = heads.query + heads.kv;
-    let qkv = (qkv + bias).reshape([tokens, width / heads.size, heads.size]);
+    let qkv = match bias {
+        Some(bias) => qkv + bias,
+        None => qkv,
+    };
+    let qkv = qkv.reshape([tokens, width / heads.size, heads.size]);
     let half = heads.size / 2;
     let first = qkv.clone().slice([0..tokens, 0..turned, 0..half]);
     let second = qkv.clone().slice([0..tokens, 0..turned, half..heads.size]);
