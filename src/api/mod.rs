@@ -17,12 +17,15 @@ mod log;
 mod metrics;
 mod models;
 mod questions;
+mod reviews;
 mod runs;
 mod scores;
 mod status;
 mod system;
 mod traces;
 mod ui;
+mod verdict;
+mod verify;
 
 mod error;
 mod extract;
@@ -44,9 +47,10 @@ pub use access::{
     DEFAULT_BASE, add_key, has_password, issue_setup_url, known_base, random_password, set_password,
 };
 pub use guard::Hosts;
-pub use state::{AppState, Parts};
+pub use state::{AppState, Parts, SandboxProbe};
 pub use status::Gpu;
 pub use ui::WEB;
+pub use verify::Sandbox;
 
 /// Rows of a page where nobody says how many.
 const PAGE_ROWS: u32 = 100;
@@ -132,6 +136,8 @@ fn closed() -> OpenApiRouter<AppState> {
         .merge(scores::routes())
         .merge(questions::routes())
         .merge(traces::routes())
+        .merge(verify::routes())
+        .merge(reviews::routes())
         .merge(datasets::routes())
         .merge(models::routes())
         .merge(keys::routes())

@@ -10,10 +10,14 @@ use super::events::Hub;
 use super::guard::Hosts;
 use super::metrics::Metrics;
 use super::status::Gpu;
+use super::verify::Sandbox;
 use crate::jobs::Runner;
 use crate::recipe;
 use crate::serve::Models;
 use crate::store::{self, Store};
+
+/// Looks at how programs are confined here. May take a second the first time.
+pub type SandboxProbe = Arc<dyn Fn() -> Sandbox + Send + Sync>;
 
 /// What the panel is made of.
 pub struct Parts {
@@ -31,6 +35,8 @@ pub struct Parts {
     pub gpus: Vec<Gpu>,
     /// Names by which the panel may be called.
     pub hosts: Hosts,
+    /// How programs are confined; none where nobody can look.
+    pub sandbox: Option<SandboxProbe>,
 }
 
 /// What every handler is given. Cheap to clone.
@@ -47,6 +53,7 @@ struct Inner {
     machine: recipe::Machine,
     gpus: Vec<Gpu>,
     hosts: Hosts,
+    sandbox: Option<SandboxProbe>,
     hub: Hub,
     metrics: Metrics,
     /// Becomes true when the house goes down: streams end.
@@ -56,7 +63,7 @@ struct Inner {
 impl AppState {
     /// A panel of these parts. Call within a tokio runtime: it starts to listen for events.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, runner, v1, models, machine, gpus, hosts } = parts;
+        let Parts { store, runner, v1, models, machine, gpus, hosts, sandbox } = parts;
         let closing = watch::Sender::new(false);
         Self(Arc::new(Inner {
             access: Access::new(store.clone()),
@@ -66,6 +73,7 @@ impl AppState {
             machine,
             gpus,
             hosts,
+            sandbox,
             hub: Hub::start(store.clone(), closing.subscribe()),
             metrics: Metrics::new(),
             closing,
@@ -103,6 +111,11 @@ impl AppState {
 
     pub(super) fn gpus(&self) -> &[Gpu] {
         &self.0.gpus
+    }
+
+    /// How programs are confined here, seen on a thread that may block.
+    pub(super) async fn sandbox(&self) -> Result<Option<Sandbox>> {
+        self.blocking(|state| Ok(state.0.sandbox.as_ref().map(|probe| probe()))).await
     }
 
     pub(super) fn v1(&self) -> axum::Router {

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,11 +11,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::{Global, foreground, machine};
-use crate::api::{AppState, Gpu, Hosts, Parts};
+use super::{Global, foreground, machine, sandboxed};
+use crate::api::{AppState, Gpu, Hosts, Parts, SandboxProbe};
 use crate::engine::Device;
 use crate::hint::Hinted;
 use crate::jobs::{Owner, Runner};
+use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::{api, app, engine, serve};
 
@@ -64,6 +65,7 @@ async fn up(global: &Global, args: Args) -> anyhow::Result<()> {
         machine: machine::here()?,
         gpus: gpus(facts),
         hosts: Hosts { bound: vec![address.ip()], names: args.allowed_host },
+        sandbox: Some(sandbox_probe()?),
     });
     let mut terminated = signal(SignalKind::terminate()).context("could not await SIGTERM")?;
     let mut interrupted = signal(SignalKind::interrupt()).context("could not await SIGINT")?;
@@ -156,6 +158,23 @@ fn announce(global: &Global, address: SocketAddr, setup_url: Option<&str>) {
         }
         None => println!("open {url}"),
     }
+}
+
+/// Looks once at how programs are confined here.
+fn sandbox_probe() -> anyhow::Result<SandboxProbe> {
+    let sandbox = sandboxed::sandbox()?;
+    let seen = OnceLock::new();
+    Ok(Arc::new(move || seen.get_or_init(|| confinement(&sandbox)).clone()))
+}
+
+fn confinement(sandbox: &Sandbox) -> api::Sandbox {
+    let found = sandbox.describe();
+    let tier = "limits".to_owned();
+    let (healthy, note, fix) = match found {
+        Ok(interpreter) => (true, interpreter, None),
+        Err(error) => (false, error.to_string(), error.hint().map(str::to_owned)),
+    };
+    api::Sandbox { tier, healthy, note, lost: Vec::new(), fix }
 }
 
 /// Where models answer: on the first GPU if this machine can use it.

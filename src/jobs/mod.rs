@@ -6,12 +6,14 @@
 mod child;
 mod counts;
 mod owner;
+mod replay;
 mod runner;
 mod stages;
 mod work;
 
 pub use child::{Launch, TEACHER_KEY, tie};
 pub use owner::{Owner, Watch, is_paused};
+pub use replay::{Replay, Replayed, replay};
 pub use runner::{Runner, StartError};
 pub use work::work;
 

@@ -37,7 +37,7 @@ pub(super) fn run(
 }
 
 /// What answers are judged with: programs run in a sandbox that is our own executable.
-fn tools(launch: &Launch) -> verify::Tools {
+pub(super) fn tools(launch: &Launch) -> verify::Tools {
     verify::Tools::new(Sandbox::new(launch.exe.clone(), launch.search_path.clone()))
 }
 
@@ -91,7 +91,7 @@ pub(super) fn inputs(store: &Store, kind: JobKind) -> anyhow::Result<String> {
             let traces = store.trace_counts()?.traces;
             format!("{} {traces}", questions()?)
         }
-        JobKind::Dataset => format!("{:?}", store.trace_counts()?),
+        JobKind::Dataset => format!("{:?} {}", store.trace_counts()?, store.decisions_stamp()?),
         JobKind::Train => {
             let datasets = store.datasets()?;
             let one = |set: &crate::records::Dataset| format!("{}:{}", set.id, set.path);

@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0005_scores.sql"),
     include_str!("../../migrations/0006_access.sql"),
     include_str!("../../migrations/0007_dead_letters.sql"),
+    include_str!("../../migrations/0009_judges.sql"),
 ];
 
 /// Applies what is missing, all in one transaction.

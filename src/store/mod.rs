@@ -7,15 +7,19 @@ mod access;
 mod counts;
 mod datasets;
 mod dead_letters;
+mod decided;
 mod events;
 mod jobs;
+mod judgements;
 mod lock;
 mod migrate;
 mod questions;
+mod reviews;
 mod runs;
 mod scores;
 mod traces;
 mod verdicts;
+mod verified;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,10 +29,13 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use access::{ApiToken, Session};
 pub use jobs::NewJob;
+pub use judgements::JudgeReply;
 pub use lock::DataLock;
 pub use questions::{QuestionCount, QuestionFilter};
+pub use reviews::ReviewFilter;
 pub use runs::NewRun;
 pub use traces::{TraceCounts, TraceFilter, WorkItem};
+pub use verified::{Agreement, MatrixCell, Slow, VerifierCount};
 
 /// How long a writer waits for another process before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,7 +1,10 @@
 //! Tests of the store: what is added once stays once, and what is stored comes back.
 
-use super::{DataLock, Error, Store, TraceFilter};
-use crate::records::{Domain, FinishReason, NewQuestion, NewTrace, Reply, Split};
+use super::{DataLock, Error, JudgeReply, ReviewFilter, Store, TraceFilter};
+use crate::records::{
+    Domain, FinishReason, Judgement, NewQuestion, NewTrace, QuestionId, Reply, ReviewAction,
+    ReviewReason, ReviewState, Split, TraceId, Verdict, VerdictRow,
+};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -23,7 +26,7 @@ fn question(key: &str) -> NewQuestion {
     }
 }
 
-fn trace(question_id: crate::records::QuestionId, sample: u32) -> NewTrace {
+fn trace(question_id: QuestionId, sample: u32) -> NewTrace {
     NewTrace {
         question_id,
         sample,
@@ -132,4 +135,157 @@ fn a_full_disk_is_named_with_its_remedy_and_nothing_is_kept() {
     assert!(error.hint().unwrap().starts_with("free some space"));
     assert_eq!(store.counts().unwrap().questions.total, 0);
     assert_eq!(store.add_questions(&[question("1")]).unwrap(), 1, "and there is room for less");
+}
+
+/// A store with one trace per row: what the rules say, and what the judge says.
+fn judged(rows: &[(&str, Option<&str>)]) -> (tempfile::TempDir, Store) {
+    let (dir, store) = store();
+    let questions: Vec<_> = (0..rows.len()).map(|key| question(&key.to_string())).collect();
+    store.add_questions(&questions).unwrap();
+    for (index, (rule, judge)) in rows.iter().enumerate() {
+        let id = index as i64 + 1;
+        store.add_trace(&trace(QuestionId(id), 0)).unwrap();
+        put_rule(&store, id, rule);
+        let judgement = judge.map(|judge| Judgement {
+            trace_id: TraceId(id),
+            verdict: Verdict::from_parts(judge, "the judge says so".into()).unwrap(),
+            verifier: "judge".into(),
+            version: 1,
+            settings: "s".into(),
+            detail: serde_json::json!({}),
+        });
+        store.put_judgements(judgement.as_slice()).unwrap();
+    }
+    store.refresh_reviews().unwrap();
+    (dir, store)
+}
+
+fn put_rule(store: &Store, id: i64, verdict: &str) {
+    let row = VerdictRow {
+        trace_id: TraceId(id),
+        verdict: Verdict::from_parts(verdict, "the rules say so".into()).unwrap(),
+        verifier: "math".into(),
+        version: 1,
+        detail: serde_json::json!({}),
+    };
+    store.put_verdicts(&[row]).unwrap();
+}
+
+#[track_caller]
+fn counts(store: &Store, id: i64, verdict: &str, verifier: &str) {
+    let decided = store.decided(TraceId(id)).unwrap().unwrap();
+    assert_eq!((decided.verdict.as_str(), decided.verifier.as_str()), (verdict, verifier));
+    let example = store.example(TraceId(id)).unwrap();
+    assert_eq!(example.verdict.unwrap().name(), verdict);
+}
+
+fn open_reviews(store: &Store) -> Vec<(i64, &'static str)> {
+    let filter = ReviewFilter { state: Some(ReviewState::Open), reason: None };
+    let page = store.reviews_page(filter, TraceId(0), 100).unwrap();
+    page.iter().map(|item| (item.review.trace_id.0, item.review.reason.name())).collect()
+}
+
+#[test]
+fn a_judge_decides_only_what_the_rules_leave_open() {
+    let rows = [
+        ("unchecked", Some("correct")),
+        ("unchecked", Some("wrong")),
+        ("unchecked", Some("unchecked")),
+        ("correct", Some("wrong")),
+        ("wrong", Some("correct")),
+        ("correct", Some("unchecked")),
+        ("correct", Some("correct")),
+        ("unreadable", Some("correct")),
+        ("unchecked", None),
+    ];
+    let (_dir, store) = judged(&rows);
+    let expected = [
+        ("correct", "judge"),
+        ("wrong", "judge"),
+        ("unchecked", "judge"),
+        ("correct", "math"),
+        ("wrong", "math"),
+        ("correct", "math"),
+        ("correct", "math"),
+        ("unreadable", "math"),
+        ("unchecked", "math"),
+    ];
+    for (index, (verdict, verifier)) in expected.iter().enumerate() {
+        counts(&store, index as i64 + 1, verdict, verifier);
+    }
+    assert_eq!(open_reviews(&store), [(3, "abstained"), (4, "disagreement"), (5, "disagreement")]);
+    let totals = store.trace_counts().unwrap();
+    assert_eq!((totals.correct, totals.wrong, totals.unchecked, totals.unreadable), (4, 2, 2, 1));
+}
+
+#[test]
+fn a_persons_word_survives_every_later_verdict_until_it_is_taken_back() {
+    let (_dir, store) = judged(&[("wrong", Some("correct"))]);
+    let review = store.decide_review(TraceId(1), ReviewAction::Accept, "eva", "typo").unwrap();
+    assert_eq!((review.state, review.decided_by.as_deref()), (ReviewState::Accepted, Some("eva")));
+    counts(&store, 1, "correct", "human");
+    put_rule(&store, 1, "unreadable");
+    store.refresh_reviews().unwrap();
+    counts(&store, 1, "correct", "human");
+    store.decide_review(TraceId(1), ReviewAction::Reject, "ida", "").unwrap();
+    counts(&store, 1, "wrong", "human");
+    store.decide_review(TraceId(1), ReviewAction::Reopen, "ida", "").unwrap();
+    counts(&store, 1, "unreadable", "math");
+    let log = store.review_log(TraceId(1)).unwrap();
+    let pair = |verdict: &str, by: &str| Some((verdict.to_owned(), by.to_owned()));
+    let steps: Vec<_> =
+        log.iter().map(|e| (e.who.as_str(), e.before.clone(), e.after.clone())).collect();
+    assert_eq!(
+        steps,
+        [
+            ("eva", pair("wrong", "math"), pair("correct", "human")),
+            ("ida", pair("correct", "human"), pair("wrong", "human")),
+            ("ida", pair("wrong", "human"), pair("unreadable", "math")),
+        ]
+    );
+    assert_eq!(log[0].note, "typo");
+}
+
+#[test]
+fn what_settles_itself_leaves_the_queue_and_what_was_skipped_does_not_come_back() {
+    let (_dir, store) = judged(&[("wrong", Some("correct")), ("correct", Some("wrong"))]);
+    store.decide_review(TraceId(2), ReviewAction::Skip, "eva", "").unwrap();
+    put_rule(&store, 1, "correct");
+    store.refresh_reviews().unwrap();
+    assert_eq!(open_reviews(&store), []);
+    counts(&store, 2, "correct", "math");
+    put_rule(&store, 1, "wrong");
+    store.refresh_reviews().unwrap();
+    assert_eq!(open_reviews(&store), [(1, "disagreement")]);
+}
+
+#[test]
+fn any_trace_can_be_decided_and_none_that_is_not_there() {
+    let (_dir, store) = judged(&[("correct", None)]);
+    let review = store.decide_review(TraceId(1), ReviewAction::Reject, "eva", "").unwrap();
+    assert_eq!(review.reason, ReviewReason::Asked);
+    counts(&store, 1, "wrong", "human");
+    let missing = store.decide_review(TraceId(9), ReviewAction::Accept, "eva", "").unwrap_err();
+    assert_eq!(missing.to_string(), "there is no trace `9`");
+    assert!(store.review_log(TraceId(9)).unwrap().is_empty());
+}
+
+#[test]
+fn a_judges_reply_is_kept_once_and_comes_back_byte_for_byte() {
+    let (_dir, store) = store();
+    let reply = |body: &[u8]| JudgeReply {
+        key: "k".into(),
+        model: "m".into(),
+        body: body.to_vec(),
+        prompt_tokens: 1,
+        completion_tokens: 2,
+        cost_usd: 0.5,
+    };
+    let bytes = b"{\"a\":\xff\x00}";
+    store.add_judge_replies(&[reply(bytes), reply(b"later")]).unwrap();
+    assert_eq!(store.judge_reply("k").unwrap().as_deref(), Some(&bytes[..]));
+    assert_eq!(store.judge_reply("other").unwrap(), None);
+    assert_eq!(store.judges_cost_usd().unwrap(), 0.5);
+    assert_eq!(store.judge_salt("first").unwrap(), "first");
+    assert_eq!(store.judge_salt("second").unwrap(), "first");
 }

@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
+use super::decided::{DECIDED_JOINS, DECIDED_VERDICT, DECIDED_WHY};
 use super::questions::{QUESTION_COLUMNS, question};
 use super::{Error, Result, Store, now, pack, unpack};
 use crate::records::{
@@ -50,11 +51,14 @@ const TRACE_COLUMNS: &str = "t.id, t.question_id, t.sample, t.model, t.endpoint,
 
 /// Which examples there are, in order. Cross joins keep this order of tables, and with it both
 /// unique indices give the rows sorted: a sort would carry every text.
-const EXAMPLES: &str = "from questions q cross join traces t on t.question_id = q.id
-     cross join trace_texts x on x.trace_id = t.id
-     left join verdicts v on v.trace_id = t.id
-     where (?1 is null or t.model = ?1) and (?2 is null or q.source = ?2)
-     order by q.source, q.key, t.sample, t.model";
+fn examples() -> String {
+    format!(
+        "from questions q cross join traces t on t.question_id = q.id
+         cross join trace_texts x on x.trace_id = t.id {DECIDED_JOINS}
+         where (?1 is null or t.model = ?1) and (?2 is null or q.source = ?2)
+         order by q.source, q.key, t.sample, t.model"
+    )
+}
 
 /// How many columns [`TRACE_COLUMNS`] names.
 const TRACE_WIDTH: usize = 12;
@@ -239,8 +243,10 @@ impl Store {
         filter: &TraceFilter,
         mut visit: impl FnMut(Example) -> Result<(), E>,
     ) -> Result<(), E> {
-        let sql =
-            format!("select {TRACE_COLUMNS}, {QUESTION_COLUMNS}, v.verdict, v.why {EXAMPLES}");
+        let sql = format!(
+            "select {TRACE_COLUMNS}, {QUESTION_COLUMNS}, {DECIDED_VERDICT}, {DECIDED_WHY} {}",
+            examples()
+        );
         let connection = self.lock();
         let mut statement = connection.prepare(&sql).map_err(Error::from)?;
         let mut rows =
@@ -294,11 +300,10 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Example>> {
         let sql = format!(
-            "select {TRACE_COLUMNS}, {QUESTION_COLUMNS}, v.verdict, v.why
+            "select {TRACE_COLUMNS}, {QUESTION_COLUMNS}, {DECIDED_VERDICT}, {DECIDED_WHY}
              from traces t join trace_texts x on x.trace_id = t.id
-             join questions q on q.id = t.question_id
-             left join verdicts v on v.trace_id = t.id
-             where t.id > ?1 and (?2 is null or coalesce(v.verdict, 'none') = ?2)
+             join questions q on q.id = t.question_id {DECIDED_JOINS}
+             where t.id > ?1 and (?2 is null or coalesce({DECIDED_VERDICT}, 'none') = ?2)
              order by t.id limit ?3"
         );
         let connection = self.lock();
@@ -311,31 +316,42 @@ impl Store {
         Ok(examples)
     }
 
+    /// One trace with its question and what counts for it.
+    ///
+    /// # Errors
+    /// If there is no such trace, the database refuses or the row cannot be read.
+    pub fn example(&self, id: TraceId) -> Result<Example> {
+        let found = self.traces_page(None, TraceId(id.0.saturating_sub(1)), 1)?.pop();
+        found
+            .filter(|example| example.trace.id == id)
+            .ok_or(Error::NotFound { what: "trace", id: id.to_string() })
+    }
+
     /// How many traces there are, by verdict.
     ///
     /// # Errors
     /// If the database refuses.
     pub fn trace_counts(&self) -> Result<TraceCounts> {
         let connection = self.lock();
-        Ok(connection.query_row(
-            "select count(*), count(*) filter (where t.finish_reason = 'length'),
-                 count(*) filter (where v.verdict = 'correct'),
-                 count(*) filter (where v.verdict = 'wrong'),
-                 count(*) filter (where v.verdict = 'unchecked'),
-                 count(*) filter (where v.verdict = 'unreadable')
-             from traces t left join verdicts v on v.trace_id = t.id",
-            [],
-            |row| {
-                Ok(TraceCounts {
-                    traces: row.get(0)?,
-                    truncated: row.get(1)?,
-                    correct: row.get(2)?,
-                    wrong: row.get(3)?,
-                    unchecked: row.get(4)?,
-                    unreadable: row.get(5)?,
-                })
-            },
-        )?)
+        let sql = format!(
+            "select count(*), count(*) filter (where finish_reason = 'length'),
+                 count(*) filter (where verdict = 'correct'),
+                 count(*) filter (where verdict = 'wrong'),
+                 count(*) filter (where verdict = 'unchecked'),
+                 count(*) filter (where verdict = 'unreadable')
+             from (select t.finish_reason, {DECIDED_VERDICT} as verdict
+                 from traces t {DECIDED_JOINS})"
+        );
+        Ok(connection.query_row(&sql, [], |row| {
+            Ok(TraceCounts {
+                traces: row.get(0)?,
+                truncated: row.get(1)?,
+                correct: row.get(2)?,
+                wrong: row.get(3)?,
+                unchecked: row.get(4)?,
+                unreadable: row.get(5)?,
+            })
+        })?)
     }
 
     /// What `model` has cost so far for the questions of `source` (all if none), in US dollars.

@@ -25,9 +25,9 @@ use tower::ServiceExt;
 const PASSWORD: &str = "correct horse battery";
 
 /// A panel over a folder of its own.
-struct House {
+pub(crate) struct House {
     dir: TempDir,
-    store: Store,
+    pub(crate) store: Store,
     state: AppState,
 }
 
@@ -50,12 +50,19 @@ impl House {
             machine: Machine::here(),
             gpus: Vec::new(),
             hosts: Hosts { bound: Vec::new(), names: vec!["lab.example".into()] },
+            sandbox: Some(Arc::new(|| api::Sandbox {
+                tier: "T3".into(),
+                healthy: true,
+                note: "test".into(),
+                lost: Vec::new(),
+                fix: None,
+            })),
         });
         Self { dir, store, state }
     }
 
     /// With a password and somebody logged in.
-    async fn entered() -> (Self, String) {
+    pub(crate) async fn entered() -> (Self, String) {
         let house = Self::new();
         api::set_password(&house.store, PASSWORD).unwrap();
         let answer = house.post("/api/v1/login", None, json!({ "password": PASSWORD })).await;
@@ -68,17 +75,17 @@ impl House {
         app(self.state.clone()).oneshot(request).await.unwrap()
     }
 
-    async fn get(&self, path: &str, cookie: Option<&str>) -> Response {
+    pub(crate) async fn get(&self, path: &str, cookie: Option<&str>) -> Response {
         self.ask(request("GET", path, cookie).body(Body::empty()).unwrap()).await
     }
 
-    async fn post(&self, path: &str, cookie: Option<&str>, body: Value) -> Response {
+    pub(crate) async fn post(&self, path: &str, cookie: Option<&str>, body: Value) -> Response {
         let request = request("POST", path, cookie).header("content-type", "application/json");
         self.ask(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
     /// The JSON at `path`, for somebody who is logged in.
-    async fn see(&self, path: &str, cookie: &str) -> Value {
+    pub(crate) async fn see(&self, path: &str, cookie: &str) -> Value {
         let answer = self.get(path, Some(cookie)).await;
         let status = answer.status();
         let value = json_of(answer).await;
@@ -110,7 +117,7 @@ async fn text_of(answer: Response) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-async fn json_of(answer: Response) -> Value {
+pub(crate) async fn json_of(answer: Response) -> Value {
     let text = text_of(answer).await;
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}"))
 }

@@ -21,5 +21,6 @@ mod grade;
 mod openai;
 #[cfg(feature = "cpu")]
 mod resume;
+mod reviews;
 mod train;
 mod up;

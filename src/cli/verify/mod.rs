@@ -1,4 +1,6 @@
-//! The verb `verify`: judges every trace that has no verdict yet.
+//! The verb `verify`: judges every trace that has no verdict yet; and what people do about verdicts.
+
+mod review;
 
 use super::grade::GradeMode;
 use super::{Global, foreground};
@@ -7,14 +9,30 @@ use crate::verify::{Config, Summary};
 
 /// Options of `verify`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// How programs are judged
     #[arg(long, value_enum, default_value = "strict")]
     mode: GradeMode,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// List the traces that a person should look at, or decide about them
+    Review(review::Args),
+}
+
 pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
-    let Args { mode } = args;
+    let Args { what, mode } = args;
+    match what {
+        None => judge(global, mode),
+        Some(What::Review(args)) => review::run(global, &args),
+    }
+}
+
+fn judge(global: &Global, mode: GradeMode) -> anyhow::Result<()> {
     let config = Config { mode: mode.into(), ..Config::default() };
     let summary = foreground::run(global, Kind::Verify, &config)?;
     show(global, &summary)

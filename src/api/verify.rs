@@ -1,0 +1,315 @@
+//! How verifying went: every domain's outcomes beside the published ones, who decided, what took
+//! long; and everything that is known about the verdict on one trace.
+
+use std::collections::BTreeMap;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::AppState;
+use super::error::{ErrorBody, Result};
+use super::extract::Path;
+use super::verdict::{Replay, VerdictDetail};
+use crate::jobs;
+use crate::records::{self, Domain, TraceId, kappa};
+use crate::store::{self, Store};
+
+/// Traces in the lists of the slowest and the flakiest.
+const SLOWEST: u32 = 10;
+
+/// How verifying went.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VerifySummary {
+    /// One row per domain that has traces.
+    pub domains: Vec<DomainVerdicts>,
+    /// The same over all domains; its `domain` is `total`.
+    pub total: DomainVerdicts,
+    /// Who decides how many traces. A trace counts once, with the one whose word counts.
+    pub verifiers: Vec<VerifierVerdicts>,
+    /// What the language model that judges has done.
+    pub judge: JudgeSummary,
+    /// How many reviews stand how.
+    pub reviews: ReviewCounts,
+    /// Programs that took the most processor time, slowest first.
+    pub slowest: Vec<SlowTrace>,
+    /// Programs with tests that came out differently when they were run again.
+    pub flakiest: Vec<SlowTrace>,
+    /// How programs are confined on this machine; null while nobody has looked.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Outcomes of a domain.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct DomainVerdicts {
+    /// math, code, biology, chemistry, physics, puzzle or `total`.
+    pub domain: String,
+    /// All traces.
+    pub traces: u64,
+    /// Judged correct.
+    pub correct: u64,
+    /// Judged wrong.
+    pub wrong: u64,
+    /// Nobody can decide.
+    pub unchecked: u64,
+    /// No answer found.
+    pub unreadable: u64,
+    /// Nobody has looked yet.
+    pub not_judged: u64,
+    /// Correct ones as a part of those that were looked at, 0 to 1.
+    pub keep_rate: Option<f64>,
+    /// What OpenThoughts published for it.
+    pub published: Option<Published>,
+}
+
+/// What was published of OpenThoughts-114k.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Published {
+    /// Rows that were kept.
+    pub kept: u64,
+    /// Rows that were judged; null where that was not published.
+    pub of: Option<u64>,
+    /// Kept ones as a part of those, 0 to 1.
+    pub keep_rate: Option<f64>,
+    /// Where the numbers are from, and what they mean.
+    pub note: String,
+}
+
+/// How many traces a verifier decides.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VerifierVerdicts {
+    /// `math`, `code`, …, `judge`, `majority` or `human`.
+    pub verifier: String,
+    /// How many it calls what, by verdict.
+    pub verdicts: BTreeMap<String, u64>,
+}
+
+/// What the judge has done.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct JudgeSummary {
+    /// Traces it has looked at.
+    pub judged: u64,
+    /// What it says where the rules have looked too.
+    pub agreement: Vec<AgreementCell>,
+    /// Cohen's κ of rules and judge, over the traces that both call correct or wrong.
+    pub kappa: Option<f64>,
+    /// What judging has cost, in US dollars.
+    pub cost_usd: f64,
+}
+
+/// How many traces the rules and the judge say this of.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AgreementCell {
+    /// What the rules say.
+    pub rule: String,
+    /// What the judge says; `unchecked` if it abstains.
+    pub judge: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// How many reviews stand how.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct ReviewCounts {
+    /// Wait for a person.
+    pub open: u64,
+    /// A person says the trace is correct.
+    pub accepted: u64,
+    /// A person says it is wrong.
+    pub rejected: u64,
+    /// A person does not want to decide.
+    pub skipped: u64,
+}
+
+/// A trace whose program took long, or did not do the same twice.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SlowTrace {
+    /// Which.
+    pub trace_id: i64,
+    /// What the rules say of it.
+    pub verdict: String,
+    /// Tests that were run.
+    pub tests: u64,
+    /// Processor time of all its tests, in milliseconds.
+    pub cpu_ms: u64,
+    /// Processor time of the slowest.
+    pub cpu_ms_max: u64,
+    /// Tests that came out differently when they were run again.
+    pub flaky: u64,
+}
+
+/// How programs are confined.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Sandbox {
+    /// Short name of the tier.
+    pub tier: String,
+    /// Whether programs can be run in it.
+    pub healthy: bool,
+    /// What that means, for people.
+    pub note: String,
+    /// What this machine lacks for the next better tier.
+    pub lost: Vec<String>,
+    /// What to do about it.
+    pub fix: Option<String>,
+}
+
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(get_verify_summary))
+        .routes(routes!(get_trace_verdict))
+        .routes(routes!(replay_trace))
+}
+
+/// How verifying went.
+#[utoipa::path(get, path = "/verify/summary", tag = "verify",
+    responses((status = OK, body = VerifySummary), (status = "default", body = ErrorBody)))]
+async fn get_verify_summary(State(state): State<AppState>) -> Result<Answer<VerifySummary>> {
+    let sandbox = state.sandbox().await?;
+    let summary = state.store(summary).await?;
+    Ok(Answer(VerifySummary { sandbox, ..summary }))
+}
+
+/// Everything that is known about the verdict on a trace.
+#[utoipa::path(get, path = "/traces/{id}/verdict", tag = "verify",
+    params(("id" = i64, Path, description = "Id of the trace")),
+    responses((status = OK, body = VerdictDetail), (status = "default", body = ErrorBody)))]
+async fn get_trace_verdict(
+    State(state): State<AppState>,
+    Path(id): Path<i64>,
+) -> Result<Answer<VerdictDetail>> {
+    Ok(Answer(state.store(move |store| VerdictDetail::of(store, TraceId(id))).await?))
+}
+
+/// Judges a trace again by the rules and says whether the same comes out. Stores nothing.
+#[utoipa::path(post, path = "/traces/{id}/replay", tag = "verify",
+    params(("id" = i64, Path, description = "Id of the trace")),
+    responses((status = OK, body = Replay), (status = "default", body = ErrorBody)))]
+async fn replay_trace(
+    State(state): State<AppState>,
+    Path(id): Path<i64>,
+) -> Result<Answer<Replay>> {
+    let launch = state.tell_runner(|runner| Ok(runner.launch().clone())).await?;
+    let replay = move |store: &Store| jobs::replay(store, &launch, TraceId(id));
+    Ok(Answer(state.work(replay).await?.into()))
+}
+
+fn summary(store: &Store) -> store::Result<VerifySummary> {
+    let mut total = DomainVerdicts { domain: "total".into(), ..DomainVerdicts::default() };
+    let mut domains: BTreeMap<String, DomainVerdicts> = BTreeMap::new();
+    for cell in store.verdict_matrix()? {
+        let domain = domains.entry(cell.domain.clone()).or_default();
+        domain.domain = cell.domain;
+        for row in [domain, &mut total] {
+            row.count(cell.verdict.as_deref(), cell.count);
+        }
+    }
+    let place =
+        |domain: &DomainVerdicts| Domain::ALL.iter().position(|d| d.name() == domain.domain);
+    let mut domains: Vec<DomainVerdicts> = domains.into_values().collect();
+    domains.sort_by_key(place);
+    domains.iter_mut().chain([&mut total]).for_each(DomainVerdicts::conclude);
+    Ok(VerifySummary {
+        domains,
+        total,
+        verifiers: verifiers(store)?,
+        judge: judge(store)?,
+        reviews: reviews(store)?,
+        slowest: store.slowest(false, SLOWEST)?.into_iter().map(SlowTrace::from).collect(),
+        flakiest: store.slowest(true, SLOWEST)?.into_iter().map(SlowTrace::from).collect(),
+        sandbox: None,
+    })
+}
+
+impl DomainVerdicts {
+    fn count(&mut self, verdict: Option<&str>, count: u64) {
+        self.traces += count;
+        match verdict {
+            Some("correct") => self.correct += count,
+            Some("wrong") => self.wrong += count,
+            Some("unreadable") => self.unreadable += count,
+            Some(_) => self.unchecked += count,
+            None => self.not_judged += count,
+        }
+    }
+
+    fn conclude(&mut self) {
+        let judged = self.traces - self.not_judged;
+        self.keep_rate = (judged > 0).then(|| self.correct as f64 / judged as f64);
+        self.published = published(&self.domain);
+    }
+}
+
+/// What is known of OpenThoughts-114k: how many rows of each domain its judges kept. How many they
+/// were given was published as a whole only, and rounded: 173k.
+fn published(domain: &str) -> Option<Published> {
+    let (kept, of, note): (u64, Option<u64>, &str) = match domain {
+        "math" => (
+            89_120,
+            None,
+            "rows of open-r1/OpenThoughts-114k-math; a language model judged them, and Math-Verify \
+             confirms 56730 (63.7 %)",
+        ),
+        "code" => (
+            19_904,
+            None,
+            "rows of mlfoundations-dev/openthoughts_code; the published judge counts time-outs and \
+             syntax errors as correct",
+        ),
+        "total" => (
+            113_957,
+            Some(173_000),
+            "rows of OpenThoughts-114k, of 173k as the authors rounded them; science was not judged",
+        ),
+        _ => return None,
+    };
+    let keep_rate = of.map(|of| kept as f64 / of as f64);
+    Some(Published { kept, of, keep_rate, note: note.to_owned() })
+}
+
+fn verifiers(store: &Store) -> store::Result<Vec<VerifierVerdicts>> {
+    let mut verifiers: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for row in store.verifier_counts()? {
+        verifiers.entry(row.verifier).or_default().insert(row.verdict, row.count);
+    }
+    let one = |(verifier, verdicts)| VerifierVerdicts { verifier, verdicts };
+    Ok(verifiers.into_iter().map(one).collect())
+}
+
+fn judge(store: &Store) -> store::Result<JudgeSummary> {
+    let cells = store.judge_agreement()?;
+    let place = |verdict: &str| ["correct", "wrong"].iter().position(|name| *name == verdict);
+    let mut table = [[0; 2]; 2];
+    for cell in &cells {
+        if let (Some(rule), Some(judge)) = (place(&cell.rule), place(&cell.judge)) {
+            table[rule][judge] += cell.count;
+        }
+    }
+    let judged = cells.iter().map(|cell| cell.count).sum();
+    let cell = |cell: store::Agreement| {
+        let store::Agreement { rule, judge, count } = cell;
+        AgreementCell { rule, judge, count }
+    };
+    let agreement = cells.into_iter().map(cell).collect();
+    Ok(JudgeSummary { judged, agreement, kappa: kappa(&table), cost_usd: store.judges_cost_usd()? })
+}
+
+fn reviews(store: &Store) -> store::Result<ReviewCounts> {
+    let counts: BTreeMap<String, u64> = store.review_counts()?.into_iter().collect();
+    let of = |state: records::ReviewState| counts.get(state.name()).copied().unwrap_or(0);
+    Ok(ReviewCounts {
+        open: of(records::ReviewState::Open),
+        accepted: of(records::ReviewState::Accepted),
+        rejected: of(records::ReviewState::Rejected),
+        skipped: of(records::ReviewState::Skipped),
+    })
+}
+
+impl From<store::Slow> for SlowTrace {
+    fn from(slow: store::Slow) -> Self {
+        let store::Slow { trace_id, verdict, tests, cpu_ms, cpu_ms_max, flaky } = slow;
+        Self { trace_id: trace_id.0, verdict, tests, cpu_ms, cpu_ms_max, flaky }
+    }
+}
