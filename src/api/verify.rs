@@ -144,14 +144,12 @@ pub(super) struct SlowTrace {
 /// How programs are confined.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Sandbox {
-    /// Short name of the tier.
+    /// `T3`, the best, to `T0`, nothing but limits; `none` if no program can be run.
     pub tier: String,
-    /// Whether programs can be run in it.
+    /// Whether programs are run and confined.
     pub healthy: bool,
-    /// What that means, for people.
+    /// The interpreter, or why there is none.
     pub note: String,
-    /// What this machine lacks for the next better tier.
-    pub lost: Vec<String>,
     /// What to do about it.
     pub fix: Option<String>,
 }

@@ -66,13 +66,15 @@ fn settings(global: &Global) -> anyhow::Result<Vec<Setting>> {
     } else {
         "default"
     };
-    let key = foreground::secrets()?.teacher_key.is_some();
-    let key_origin = if set("THINKERY_TEACHER_KEY") {
-        "THINKERY_TEACHER_KEY"
-    } else if key {
-        "THINKERY_TEACHER_KEY_FILE"
-    } else {
-        "default"
+    let secrets = foreground::secrets()?;
+    let secret = |name: &'static str, key: &Option<String>, [plain, file]: [&'static str; 2]| {
+        let origin = match key {
+            Some(_) if set(plain) => plain,
+            Some(_) => file,
+            None => "default",
+        };
+        let value = if key.is_some() { "set" } else { "not set" };
+        Setting { name, value: value.into(), origin }
     };
     let color = if set("NO_COLOR") { ("never", "NO_COLOR") } else { ("on a terminal", "default") };
     Ok(vec![
@@ -81,11 +83,12 @@ fn settings(global: &Global) -> anyhow::Result<Vec<Setting>> {
             value: global.data_dir().display().to_string(),
             origin: data_origin,
         },
-        Setting {
-            name: "teacher_key",
-            value: if key { "set" } else { "not set" }.into(),
-            origin: key_origin,
-        },
+        secret(
+            "teacher_key",
+            &secrets.teacher_key,
+            ["THINKERY_TEACHER_KEY", "THINKERY_TEACHER_KEY_FILE"],
+        ),
+        secret("judge_key", &secrets.judge_key, ["THINKERY_JUDGE_KEY", "THINKERY_JUDGE_KEY_FILE"]),
         Setting { name: "listen", value: "127.0.0.1:8642".into(), origin: "default" },
         Setting { name: "color", value: color.0.into(), origin: color.1 },
     ])

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::Global;
-use crate::jobs::{Kind, Launch, Owner, Secrets, TEACHER_KEY};
+use crate::jobs::{JUDGE_KEY, Kind, Launch, Owner, Secrets, TEACHER_KEY};
 use crate::records::{Job, JobState};
 use crate::stage::Stop;
 
@@ -42,18 +42,23 @@ pub(super) fn launch() -> anyhow::Result<Launch> {
     Ok(Launch { exe, search_path, secrets: secrets()? })
 }
 
-/// Secrets of the environment: `THINKERY_TEACHER_KEY`, or the file that
-/// `THINKERY_TEACHER_KEY_FILE` names.
+/// Secrets of the environment: `THINKERY_TEACHER_KEY` and `THINKERY_JUDGE_KEY`, or the files that the
+/// same names with `_FILE` name.
 pub(super) fn secrets() -> anyhow::Result<Secrets> {
+    Ok(Secrets { teacher_key: secret(TEACHER_KEY)?, judge_key: secret(JUDGE_KEY)? })
+}
+
+fn secret(name: &str) -> anyhow::Result<Option<String>> {
     use anyhow::Context;
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if let Some(key) = set(TEACHER_KEY) {
-        return Ok(Secrets { teacher_key: Some(key) });
+    if let Some(key) = set(name) {
+        return Ok(Some(key));
     }
-    let Some(path) = set(&format!("{TEACHER_KEY}_FILE")) else { return Ok(Secrets::default()) };
+    let Some(path) = set(&format!("{name}_FILE")) else { return Ok(None) };
+    let whose = if name == JUDGE_KEY { "judge" } else { "teacher" };
     let key = std::fs::read_to_string(&path)
-        .with_context(|| format!("could not read the teacher's key from `{path}`"))?;
-    Ok(Secrets { teacher_key: Some(key.trim().to_owned()) })
+        .with_context(|| format!("could not read the {whose}'s key from `{path}`"))?;
+    Ok(Some(key.trim().to_owned()))
 }
 
 /// A stop that is requested by the first Ctrl-C or SIGTERM; the second ends this process.

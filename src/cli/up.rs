@@ -16,7 +16,7 @@ use crate::api::{AppState, Gpu, Hosts, Parts, SandboxProbe};
 use crate::engine::Device;
 use crate::hint::Hinted;
 use crate::jobs::{Owner, Runner};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, Tier};
 use crate::store::Store;
 use crate::{api, app, engine, serve};
 
@@ -168,13 +168,24 @@ fn sandbox_probe() -> anyhow::Result<SandboxProbe> {
 }
 
 fn confinement(sandbox: &Sandbox) -> api::Sandbox {
-    let found = sandbox.describe();
-    let tier = "limits".to_owned();
-    let (healthy, note, fix) = match found {
-        Ok(interpreter) => (true, interpreter, None),
-        Err(error) => (false, error.to_string(), error.hint().map(str::to_owned)),
-    };
-    api::Sandbox { tier, healthy, note, lost: Vec::new(), fix }
+    let found = sandbox.tier().and_then(|tier| Ok((tier, sandbox.describe()?)));
+    match found {
+        Ok((tier, note)) => {
+            let better = "`thinkery doctor` shows what is lost and how to get the next tier";
+            api::Sandbox {
+                tier: tier.name().into(),
+                healthy: tier != Tier::T0,
+                note,
+                fix: (tier != Tier::T3).then(|| better.into()),
+            }
+        }
+        Err(error) => api::Sandbox {
+            tier: "none".into(),
+            healthy: false,
+            note: error.to_string(),
+            fix: error.hint().map(str::to_owned),
+        },
+    }
 }
 
 /// Where models answer: on the first GPU if this machine can use it.

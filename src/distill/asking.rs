@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
 use super::dead::fingerprint;
 use super::{Config, Summary, label, request};
-use crate::chat::remote::{Caller, Error, Next, Received, Reply as Parsed, Retry};
+use crate::chat::remote::{Budget, Caller, Error, Next, Received, Reply as Parsed, Retry};
 use crate::records::{DeadLetter, FinishReason, NewTrace, QuestionId, Reply};
 use crate::stage::Context;
 use crate::store::WorkItem;

@@ -4,7 +4,6 @@
 //! is kept as it came before it is parsed: whatever happens then, nothing is paid for twice.
 
 mod asking;
-mod budget;
 mod dead;
 mod prompt;
 
@@ -104,17 +103,29 @@ impl Default for Config {
 /// The model that the rehearsal teacher calls itself.
 pub const REHEARSAL_MODEL: &str = "rehearsal-teacher";
 
-/// What distilling needs and no configuration may hold.
+/// What asking needs and no configuration may hold.
 #[derive(Clone, Default)]
 pub struct Secrets {
-    /// The bearer key of the endpoint.
+    /// The bearer key of the teacher's endpoint.
     pub teacher_key: Option<String>,
+    /// The bearer key of the judge's endpoint; the teacher's if there is none.
+    pub judge_key: Option<String>,
+}
+
+impl Secrets {
+    /// The key for a judge: its own, else the teacher's.
+    pub fn for_judge(&self) -> Option<String> {
+        self.judge_key.clone().or_else(|| self.teacher_key.clone())
+    }
 }
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let key = if self.teacher_key.is_some() { "set" } else { "not set" };
-        f.debug_struct("Secrets").field("teacher_key", &key).finish()
+        let said = |key: &Option<String>| if key.is_some() { "set" } else { "not set" };
+        f.debug_struct("Secrets")
+            .field("teacher_key", &said(&self.teacher_key))
+            .field("judge_key", &said(&self.judge_key))
+            .finish()
     }
 }
 

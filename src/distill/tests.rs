@@ -33,7 +33,8 @@ fn labels_hold_no_secrets() {
     check("http://127.0.0.1:8000", "http://127.0.0.1:8000");
     let labelled = Config { endpoint_label: Some("rehearsal".into()), ..Config::default() };
     assert_eq!(label(&labelled), "rehearsal");
-    let secrets = Secrets { teacher_key: Some("sk-secret".into()) };
+    let secrets =
+        Secrets { teacher_key: Some("sk-secret".into()), judge_key: Some("sk-secret".into()) };
     assert!(!format!("{secrets:?}").contains("sk-secret"));
 }
 

@@ -63,6 +63,9 @@ pub(super) struct Worker {
 /// The variable that carries the teacher's key from the owner to a job.
 pub const TEACHER_KEY: &str = "THINKERY_TEACHER_KEY";
 
+/// The variable that carries the judge's key.
+pub const JUDGE_KEY: &str = "THINKERY_JUDGE_KEY";
+
 impl Worker {
     /// Starts `job` on the data folder `dir`; its standard error is `log`.
     pub(super) fn start(
@@ -82,10 +85,13 @@ impl Worker {
         let mut command = Command::new(&launch.exe);
         command.arg0("thinkery").arg("job").arg(job.id.to_string()).arg("--data").arg(dir);
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
-        match &launch.secrets.teacher_key {
-            Some(key) => command.env(TEACHER_KEY, key),
-            None => command.env_remove(TEACHER_KEY),
-        };
+        let Secrets { teacher_key, judge_key } = &launch.secrets;
+        for (name, key) in [(TEACHER_KEY, teacher_key), (JUDGE_KEY, judge_key)] {
+            match key {
+                Some(key) => command.env(name, key),
+                None => command.env_remove(name),
+            };
+        }
         let child = command.spawn().context("could not start the process of the job")?;
         let group = Pid::from_child(&child);
         Ok(Self { child, group, reaped: false })

@@ -38,7 +38,9 @@ pub(super) fn run(
 
 /// What answers are judged with: programs run in a sandbox that is our own executable.
 pub(super) fn tools(launch: &Launch) -> verify::Tools {
-    verify::Tools::new(Sandbox::new(launch.exe.clone(), launch.search_path.clone()))
+    let sandbox = Sandbox::new(launch.exe.clone(), launch.search_path.clone());
+    let judge_key = launch.secrets.for_judge().map(verify::judge::Key);
+    verify::Tools { judge_key, ..verify::Tools::new(sandbox) }
 }
 
 /// Distils; where the rehearsal teacher is meant, it is a server of our own for as long as that
@@ -117,7 +119,19 @@ fn models(store: &Store) -> anyhow::Result<String> {
 /// Whether a stage that summed up so has done all there was.
 pub(super) fn is_complete(kind: JobKind, summary: &serde_json::Value) -> bool {
     let is = |name: &str, value: serde_json::Value| summary.get(name) == Some(&value);
-    kind != JobKind::Distill || (is("paused", false.into()) && is("failed", 0.into()))
+    match kind {
+        JobKind::Distill => is("paused", false.into()) && is("failed", 0.into()),
+        // What the judge did not answer is asked again.
+        JobKind::Verify => {
+            let failed = summary.pointer("/judge/failed").and_then(serde_json::Value::as_u64);
+            !is("paused", true.into()) && failed.unwrap_or(0) == 0
+        }
+        JobKind::Questions
+        | JobKind::Dataset
+        | JobKind::Train
+        | JobKind::Evaluate
+        | JobKind::Serve => true,
+    }
 }
 
 /// Whether what `kind` writes is still there.

@@ -10,11 +10,11 @@ use tracing::{info, warn};
 use super::child::{POLL, end_with_parent, grace};
 use super::counts::CountsNews;
 use super::{Launch, stages};
-use crate::distill;
 use crate::hint::Hinted;
 use crate::records::{Job, JobId, JobState};
 use crate::stage::{self, Progress, Stop, Stopped};
 use crate::store::{DataLock, Store};
+use crate::{distill, verify};
 
 /// Works on job `id` and leaves its result in the row. Only the owner of the data folder may start
 /// it.
@@ -98,6 +98,9 @@ fn conclude(
             let hint = stage::hint_of(&error);
             store.set_job_error(job.id, &format!("{error:#}"), hint.as_deref())?;
             if let Some(paused) = error.downcast_ref::<distill::Paused>() {
+                store.set_job_summary(job.id, &serde_json::to_value(&paused.summary)?)?;
+            }
+            if let Some(paused) = error.downcast_ref::<verify::Paused>() {
                 store.set_job_summary(job.id, &serde_json::to_value(&paused.summary)?)?;
             }
             store.move_job(job.id, &running, JobState::Failed)?;

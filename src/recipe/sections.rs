@@ -58,7 +58,11 @@ pub(super) const EXPECTED: &str = "expected";
 
 impl Settings for questions::Config {}
 impl Settings for distill::Config {}
-impl Settings for verify::Config {}
+impl Settings for verify::Config {
+    fn problems(&self) -> Vec<String> {
+        Self::problems(self)
+    }
+}
 impl Settings for dataset::Config {}
 impl Settings for train::Config {
     fn problems(&self) -> Vec<String> {

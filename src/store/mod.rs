@@ -17,6 +17,7 @@ mod questions;
 mod reviews;
 mod runs;
 mod scores;
+mod to_judge;
 mod traces;
 mod verdicts;
 mod verified;
@@ -34,6 +35,7 @@ pub use lock::DataLock;
 pub use questions::{QuestionCount, QuestionFilter};
 pub use reviews::ReviewFilter;
 pub use runs::NewRun;
+pub use to_judge::ToJudge;
 pub use traces::{TraceCounts, TraceFilter, WorkItem};
 pub use verified::{Agreement, MatrixCell, Slow, VerifierCount};
 

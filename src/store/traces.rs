@@ -46,7 +46,7 @@ pub struct TraceCounts {
 }
 
 /// Columns of a trace, in the order [`trace`] reads them.
-const TRACE_COLUMNS: &str = "t.id, t.question_id, t.sample, t.model, t.endpoint, t.finish_reason, \
+pub(super) const TRACE_COLUMNS: &str = "t.id, t.question_id, t.sample, t.model, t.endpoint, t.finish_reason, \
      t.prompt_tokens, t.completion_tokens, t.cost_usd, t.attempts, x.reasoning, x.solution";
 
 /// Which examples there are, in order. Cross joins keep this order of tables, and with it both
@@ -61,12 +61,12 @@ fn examples() -> String {
 }
 
 /// How many columns [`TRACE_COLUMNS`] names.
-const TRACE_WIDTH: usize = 12;
+pub(super) const TRACE_WIDTH: usize = 12;
 
 /// How many columns a question takes.
 const QUESTION_WIDTH: usize = 10;
 
-fn trace(row: &Row<'_>, at: usize) -> Result<Trace> {
+pub(super) fn trace(row: &Row<'_>, at: usize) -> Result<Trace> {
     let finish: String = row.get(at + 5)?;
     let content = NewTrace {
         question_id: QuestionId(row.get(at + 1)?),

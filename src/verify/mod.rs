@@ -2,6 +2,10 @@
 //!
 //! A verifier is one file and one entry in [`VERIFIERS`]. Running programs is `sandbox`'s job.
 
+pub mod judge;
+pub mod majority;
+
+mod calibrate;
 mod code;
 mod graders;
 mod latex;
@@ -15,11 +19,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use calibrate::{Confusion, Differs, Given, Labelled, Report, Said, calibrate};
 pub use code::{CodeGrade, Outcome, TestResult, grade_code};
 pub use graders::Grader;
 pub use latex::Policy;
 pub use math::{Compared, compare};
-pub use run::{Config, Counts, Summary, run};
+pub use run::{Config, Counts, Paused, Summary, run};
 
 use crate::records::{NewQuestion, Verdict};
 use crate::sandbox::{Limits, Sandbox};
@@ -90,6 +95,8 @@ pub struct Tools {
     pub mode: Mode,
     /// Whether to go on.
     pub stop: Stop,
+    /// The key of the judge's endpoint, if it needs one.
+    pub judge_key: Option<judge::Key>,
 }
 
 impl Tools {
@@ -100,6 +107,7 @@ impl Tools {
             limits: Limits::default(),
             mode: Mode::default(),
             stop: Stop::default(),
+            judge_key: None,
         }
     }
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Mode, Tools, VERIFIERS, verifier};
+use super::{Attempt, Mode, Tools, VERIFIERS, judge, majority, verifier};
+use crate::hint::Hinted;
 use crate::records::{FinishReason, Question, Trace, Verdict, VerdictRow};
 use crate::sandbox::Limits;
 use crate::stage;
@@ -28,6 +29,17 @@ pub struct Config {
     pub mode: Mode,
     /// What one run of a program may use. OpenThoughts: 4 s of wall time, nothing else.
     pub limits: Limits,
+    /// Who judges what the rules leave open; nobody unless an endpoint is named.
+    pub judge: judge::Config,
+    /// When attempts at a question without a reference are voted on; never unless it is said.
+    pub majority: majority::Config,
+}
+
+impl Config {
+    /// Every rule between the settings that is broken.
+    pub fn problems(&self) -> Vec<String> {
+        [self.judge.problems(), self.majority.problems()].concat()
+    }
 }
 
 /// How many verdicts of each kind.
@@ -66,15 +78,68 @@ pub struct Summary {
     pub by_domain: BTreeMap<String, Counts>,
     /// Wall time in seconds.
     pub seconds: f64,
+    /// What was voted on; none if nothing is.
+    #[serde(default)]
+    pub majority: Option<majority::Counts>,
+    /// What the judge did; none if nobody was asked.
+    #[serde(default)]
+    pub judge: Option<judge::Counts>,
+    /// Traces that wait for a person.
+    #[serde(default)]
+    pub reviews_open: u64,
+    /// Whether it ended early because there is no more money for the judge.
+    #[serde(default)]
+    pub paused: bool,
 }
 
-/// Judges every trace without a current verdict.
+/// The judge's account is empty: nothing can be asked before somebody pays.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{why}")]
+pub struct Paused {
+    /// What the endpoint says.
+    pub why: String,
+    /// What was done until then.
+    pub summary: Summary,
+}
+
+/// Judges every trace without a current verdict: by the rules, then, where they leave it open, by a
+/// majority and by a judge if there are such; puts those into the queue that a person should look at.
 ///
 /// # Errors
-/// If the store refuses, there is no Python for a program, or somebody asked us to stop. Verdicts
-/// until then are kept.
+/// [`Paused`] if the judge's account is empty. If the store refuses, there is no Python for a program,
+/// the judge cannot be asked, or somebody asked us to stop. Verdicts until then are kept.
 pub fn run(cx: &stage::Context, config: &Config, tools: &Tools) -> anyhow::Result<Summary> {
     let begin = Instant::now();
+    let mut summary = by_rules(cx, config, tools)?;
+    if config.majority.min_samples > 0 {
+        summary.majority = Some(majority::run(cx, &config.majority)?);
+    }
+    let ended = if config.judge.endpoint.is_some() {
+        let (counts, ended) = judge::run(cx, &config.judge, tools.judge_key.clone());
+        summary.paused = counts.paused;
+        summary.judge = Some(counts);
+        ended
+    } else {
+        Ok(())
+    };
+    cx.store.refresh_reviews()?;
+    let open = |(state, count): (String, u64)| if state == "open" { count } else { 0 };
+    summary.reviews_open = cx.store.review_counts()?.into_iter().map(open).sum();
+    summary.seconds = begin.elapsed().as_secs_f64();
+    match ended {
+        Ok(()) => Ok(summary),
+        Err(error) if summary.paused => {
+            let why = error.root_cause().to_string();
+            let hint = stage::hint_of(&error).unwrap_or_default();
+            let context = Hinted::new(error.to_string(), hint);
+            Err(anyhow::Error::new(Paused { why, summary }).context(context))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Judges every trace without a current verdict by the rules.
+fn by_rules(cx: &stage::Context, config: &Config, tools: &Tools) -> anyhow::Result<Summary> {
     let tools =
         Tools { limits: config.limits, mode: config.mode, stop: cx.stop.clone(), ..tools.clone() };
     let current: Vec<(&str, u32)> = VERIFIERS
@@ -88,7 +153,7 @@ pub fn run(cx: &stage::Context, config: &Config, tools: &Tools) -> anyhow::Resul
         cx.stop_requested()?;
         let batch = cx.store.traces_without_verdict(&current, BATCH)?;
         if batch.is_empty() {
-            break;
+            return Ok(summary);
         }
         judge_batch(cx, &tools, &batch, &mut |question, row| {
             summary.judged += 1;
@@ -101,8 +166,6 @@ pub fn run(cx: &stage::Context, config: &Config, tools: &Tools) -> anyhow::Resul
             cx.progress.set(summary.judged, total.max(summary.judged), "judging traces");
         })?;
     }
-    summary.seconds = begin.elapsed().as_secs_f64();
-    Ok(summary)
 }
 
 /// Judges a batch on every core, storing verdicts as they come.

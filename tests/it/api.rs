@@ -54,7 +54,6 @@ impl House {
                 tier: "T3".into(),
                 healthy: true,
                 note: "test".into(),
-                lost: Vec::new(),
                 fix: None,
             })),
         });

@@ -75,7 +75,11 @@ const LONG_FILES: &[&str] = &[];
 
 /// Registry folders: every file in the folder but these is named in the folder's list.
 const REGISTRIES: &[(&str, &str, &[&str])] = &[
-    ("src/verify", "VERIFIERS", &["mod", "tests", "graders", "latex", "output", "run"]),
+    (
+        "src/verify",
+        "VERIFIERS",
+        &["mod", "tests", "calibrate", "graders", "judge", "latex", "majority", "output", "run"],
+    ),
     (
         "src/evaluate",
         "BENCHMARKS",

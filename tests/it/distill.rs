@@ -66,7 +66,8 @@ impl World {
     }
 
     fn distill(&self, config: &Config) -> anyhow::Result<Summary> {
-        distill::run(&self.cx, config, &Secrets { teacher_key: Some(KEY.into()) })
+        let secrets = Secrets { teacher_key: Some(KEY.into()), ..Secrets::default() };
+        distill::run(&self.cx, config, &secrets)
     }
 
     fn traces(&self) -> u64 {

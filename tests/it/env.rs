@@ -77,7 +77,13 @@ impl TestEnv {
         let mut command = Command::new(env!("CARGO_BIN_EXE_thinkery"));
         command.args(args).current_dir(self.path()).env("THINKERY_DATA_DIR", self.data());
         command.env("NO_COLOR", "1").stdin(Stdio::null());
-        for name in ["THINKERY_TEACHER_KEY", "THINKERY_TEACHER_KEY_FILE", "XDG_DATA_HOME"] {
+        for name in [
+            "THINKERY_TEACHER_KEY",
+            "THINKERY_TEACHER_KEY_FILE",
+            "THINKERY_JUDGE_KEY",
+            "THINKERY_JUDGE_KEY_FILE",
+            "XDG_DATA_HOME",
+        ] {
             command.env_remove(name);
         }
         command

@@ -9,6 +9,7 @@ mod cli;
 mod distill;
 mod env;
 mod evaluate;
+mod fake_judge;
 #[cfg(feature = "cpu")]
 mod golden;
 #[cfg(feature = "cpu")]
@@ -18,6 +19,7 @@ mod golden_model;
 #[cfg(feature = "cpu")]
 mod golden_parity;
 mod grade;
+mod judge;
 mod openai;
 #[cfg(feature = "cpu")]
 mod resume;

@@ -223,7 +223,7 @@ impl Asking<'_> {
             }
             match caller.next() {
                 Next::Ask(index, request) => {
-                    let body = wire::body(&self.endpoint.model, &request, self.endpoint.stream);
+                    let body = wire::body(self.endpoint, &request);
                     self.send(Job { index, attempt: 1, body });
                 }
                 Next::Wait => return,

@@ -3,7 +3,7 @@
 
 /// Money, in US dollars.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Budget {
+pub struct Budget {
     limit: Option<f64>,
     spent: f64,
     /// What one request is taken to cost: the dearest so far, or the dearest possible.
@@ -14,12 +14,12 @@ pub(super) struct Budget {
 
 impl Budget {
     /// A budget of `limit`, of which `spent` is gone, for requests that cost at most `each_max`.
-    pub(super) fn new(limit: Option<f64>, spent: f64, each_max: f64) -> Self {
+    pub fn new(limit: Option<f64>, spent: f64, each_max: f64) -> Self {
         Self { limit, spent, each: each_max, settled: false, under_way: 0 }
     }
 
     /// Whether another request may be sent; if so, money is set aside for it.
-    pub(super) fn reserve(&mut self) -> bool {
+    pub fn reserve(&mut self) -> bool {
         let reserved = self.each * self.under_way as f64;
         // Before anything is known about real costs one request is sent alone: the dearest possible
         // one would otherwise rule out every budget that is small but enough.
@@ -33,7 +33,7 @@ impl Budget {
     }
 
     /// A request has ended and cost this much.
-    pub(super) fn settle(&mut self, cost: f64) {
+    pub fn settle(&mut self, cost: f64) {
         self.under_way = self.under_way.saturating_sub(1);
         self.spent += cost;
         if cost > 0.0 {
@@ -43,7 +43,7 @@ impl Budget {
     }
 
     /// Whether nothing is under way: if no request fits then, none ever will.
-    pub(super) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.under_way == 0
     }
 }

@@ -5,6 +5,7 @@
 //! The key is in the request's header and nowhere else: errors and replies are cleaned of it.
 
 mod ask;
+mod budget;
 mod error;
 mod exchange;
 mod sse;
@@ -17,6 +18,7 @@ use super::{Answer, Model, Request};
 use crate::hint::Hinted;
 
 pub use ask::{Caller, Next, Outcome};
+pub use budget::Budget;
 pub use error::{Error, Kind, Retry};
 pub use exchange::Received;
 pub use sse::Decoder;
@@ -33,6 +35,8 @@ pub struct Endpoint {
     pub key: Option<String>,
     /// Whether replies come as server-sent events.
     pub stream: bool,
+    /// The form every answer must have, as OpenAI's `response_format`; none for free text.
+    pub response_format: Option<serde_json::Value>,
     /// Requests under way at most.
     pub in_flight: usize,
     /// How often one request is sent at most.
@@ -62,6 +66,7 @@ impl Endpoint {
             model: model.into(),
             key,
             stream: false,
+            response_format: None,
             in_flight: 64,
             attempts_max: 6,
             backoff: Duration::from_millis(500),

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::wire::body;
-use super::{Decoder, Error, Kind, Reply, completions_url, parse};
+use super::{Decoder, Endpoint, Error, Kind, Reply, completions_url, parse};
 use crate::chat::{Message, Request};
 
 #[test]
@@ -30,10 +30,15 @@ fn requests_carry_what_was_asked_and_nothing_else() {
         max_tokens: 8,
         seed: 3,
     };
-    let text = |stream| String::from_utf8(body("m", &request, stream)).unwrap();
+    let endpoint = |stream| Endpoint { stream, ..Endpoint::new("http://h", "m", None) };
+    let text = |stream| String::from_utf8(body(&endpoint(stream), &request)).unwrap();
     let plain = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"temperature":0.7,"top_p":0.95,"max_tokens":8,"seed":3,"stream":false}"#;
     assert_eq!(text(false), plain);
     assert!(text(true).ends_with(r#""stream":true,"stream_options":{"include_usage":true}}"#));
+    let response_format = Some(serde_json::json!({"type": "json_object"}));
+    let formed = body(&Endpoint { response_format, ..endpoint(false) }, &request);
+    let formed = String::from_utf8(formed).unwrap();
+    assert!(formed.ends_with(r#""stream":false,"response_format":{"type":"json_object"}}"#));
 }
 
 /// A reply whose message is `message`.

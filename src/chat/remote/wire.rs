@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Endpoint;
 use super::error::{Error, Kind};
 use super::sse::Decoder;
 use crate::chat::{Answer, Request, thought};
@@ -56,9 +57,10 @@ impl Reply {
 }
 
 /// The body of a request.
-pub(super) fn body(model: &str, request: &Request, stream: bool) -> Vec<u8> {
+pub(super) fn body(endpoint: &Endpoint, request: &Request) -> Vec<u8> {
+    let stream = endpoint.stream;
     let mut body = json!({
-        "model": model,
+        "model": endpoint.model,
         "messages": request.messages,
         "temperature": decimal(request.temperature),
         "top_p": decimal(request.top_p),
@@ -68,6 +70,9 @@ pub(super) fn body(model: &str, request: &Request, stream: bool) -> Vec<u8> {
     });
     if stream {
         body["stream_options"] = json!({"include_usage": true});
+    }
+    if let Some(form) = &endpoint.response_format {
+        body["response_format"] = form.clone();
     }
     body.to_string().into_bytes()
 }

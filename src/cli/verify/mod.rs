@@ -1,5 +1,6 @@
 //! The verb `verify`: judges every trace that has no verdict yet; and what people do about verdicts.
 
+mod calibrate;
 mod review;
 
 use super::grade::GradeMode;
@@ -20,6 +21,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
+    /// Compare engine and judge with rows that people have labelled
+    Calibrate(calibrate::Args),
     /// List the traces that a person should look at, or decide about them
     Review(review::Args),
 }
@@ -28,6 +31,7 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let Args { what, mode } = args;
     match what {
         None => judge(global, mode),
+        Some(What::Calibrate(args)) => calibrate::run(global, args),
         Some(What::Review(args)) => review::run(global, &args),
     }
 }
