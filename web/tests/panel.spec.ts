@@ -122,7 +122,7 @@ test('every page is reached by keyboard, has a title and one heading, and is acc
   await expect(page1.getByRole('link', { name: 'Skip to content' })).toBeFocused()
   await page1.keyboard.press('Enter')
   await expect(page1.locator('main')).toBeFocused()
-  for (const name of ['Jobs', 'Chat', 'Dashboard']) {
+  for (const name of ['Verify', 'Jobs', 'Chat', 'Dashboard']) {
     const link = page1.getByRole('navigation').getByRole('link', { name })
     await page1.locator('.brand').focus()
     for (
@@ -256,6 +256,76 @@ test('it finishes: the curve is whole, the scores have their error, a model is r
   await accessible(page1)
 })
 
+test('every verdict has its place, its why and its evidence', async ({ page1 }) => {
+  const summary = await api(page1, '/verify/summary')
+  await page1.goto('/')
+  await page1.getByRole('navigation').getByRole('link', { name: 'Verify' }).click()
+  await expect(page1.getByRole('heading', { level: 1 })).toHaveText('Verify')
+  const matrix = page1.getByRole('region', { name: 'Outcomes by domain' })
+  for (const row of [...summary.domains, summary.total]) {
+    const numbers = [row.traces, row.correct, row.wrong, row.unchecked, row.unreadable]
+    const cells = matrix.locator(`[data-domain=${row.domain}]`).getByRole('cell')
+    for (const [i, number] of numbers.entries())
+      await expect(cells.nth(i)).toHaveText(number.toLocaleString('en'))
+  }
+  await expect(matrix.getByRole('columnheader', { name: 'OpenThoughts' })).toBeVisible()
+  await expect(page1.getByRole('heading', { name: 'Sandbox' })).toBeVisible()
+  await expect(page1.getByText(summary.sandbox.tier, { exact: true })).toBeVisible()
+  await accessible(page1)
+
+  const slow = summary.slowest[0].trace_id
+  await page1.getByRole('link', { name: String(slow), exact: true }).click()
+  await expect(page1.getByRole('heading', { level: 1 })).toHaveText(`Trace ${slow}`)
+  const detail = await api(page1, `/traces/${slow}/verdict`)
+  const tests = page1.getByRole('region', { name: 'Tests', exact: true })
+  await expect(tests.locator('tbody > tr')).toHaveCount(detail.tests.length)
+  await tests.getByRole('button', { name: '1', exact: true }).click()
+  await expect(page1.getByRole('region', { name: 'Expected' })).toHaveText(detail.tests[0].expected)
+  await page1.getByRole('button', { name: 'Replay' }).click()
+  await expect(page1.getByText('The same came out again')).toBeVisible({ timeout: 30_000 })
+  await accessible(page1)
+
+  const { items } = await api(page1, '/traces?verdict=wrong&limit=1')
+  await page1.goto(`/traces/${items[0].id}`)
+  await expect(page1.getByText('Extracted answer')).toBeVisible()
+  await expect(page1.getByText('Reference read as')).toBeVisible()
+  await accessible(page1)
+})
+
+test('a person decides by keys, takes it back, and is remembered', async ({ page1 }) => {
+  const { items } = await api(page1, '/traces?verdict=wrong&limit=2')
+  const [first, second] = items.map((trace: { id: number }) => trace.id)
+  for (const id of [first, second]) {
+    await page1.goto(`/traces/${id}`)
+    await page1.getByLabel('Why (kept with the decision)').fill('looked at it')
+    await page1.getByRole('button', { name: 'Accept' }).click()
+    await expect(page1.getByText('says human')).toBeVisible()
+    await page1.getByRole('button', { name: 'Reopen' }).click()
+    await expect(page1.getByText('Review: open.')).toBeVisible()
+  }
+  await page1.goto('/verify')
+  const queue = page1.locator('.queue')
+  await expect(queue.getByRole('link', { name: `trace ${first}` })).toBeVisible()
+  await accessible(page1)
+  await page1.keyboard.press('j')
+  await expect(queue.getByRole('link', { name: `trace ${second}` })).toBeVisible()
+  await page1.keyboard.press('k')
+  await page1.keyboard.press('a')
+  await expect(queue.getByText(`Trace ${first}: accepted.`)).toBeVisible()
+  await expect(queue.getByRole('link', { name: `trace ${second}` })).toBeVisible()
+  await page1.keyboard.press('r')
+  await expect(queue.getByText(`Trace ${second}: rejected.`)).toBeVisible()
+  await expect(queue.getByText('Nothing waits for a person')).toBeVisible()
+  await page1.keyboard.press('u')
+  await expect(queue.getByText(`Trace ${second} is open again.`)).toBeVisible()
+  await page1.keyboard.press('s')
+  await expect(queue.getByText(`Trace ${second}: skipped.`)).toBeVisible()
+  const detail = await api(page1, `/traces/${first}/verdict`)
+  expect(detail.decided).toMatchObject({ verdict: 'correct', verifier: 'human' })
+  const actions = detail.log.map((entry: { action: string }) => entry.action)
+  expect(actions).toEqual(['accept', 'reopen', 'accept'])
+})
+
 test('eight tabs are live at once', async ({ context1 }) => {
   const pages: Page[] = []
   for (let i = 0; i < 8; i++) {
@@ -357,7 +427,7 @@ test('hostile answers are only text', async ({ page1 }) => {
 
 test('every page fits a telephone', async ({ page1 }) => {
   await page1.setViewportSize({ width: 390, height: 844 })
-  for (const path of ['/', '/jobs', '/jobs/1', '/chat']) {
+  for (const path of ['/', '/verify', '/traces/1', '/jobs', '/jobs/1', '/chat']) {
     await page1.goto(path)
     await expect(page1.getByRole('heading', { level: 1 })).toBeVisible()
     await expect(page1.getByRole('status').filter({ hasText: 'Live' })).toBeVisible()

@@ -4,6 +4,8 @@ export type Route =
   | { page: 'dashboard' }
   | { page: 'jobs' }
   | { page: 'job'; id: number }
+  | { page: 'verify' }
+  | { page: 'trace'; id: number }
   | { page: 'chat' }
   | { page: 'setup' }
   | { page: 'login' }
@@ -15,12 +17,19 @@ export function match(path: string): Route {
   if (parts.length === 0) return { page: 'dashboard' }
   if (
     parts.length === 1 &&
-    (first === 'jobs' || first === 'chat' || first === 'setup' || first === 'login')
+    (first === 'jobs' ||
+      first === 'verify' ||
+      first === 'chat' ||
+      first === 'setup' ||
+      first === 'login')
   ) {
     return { page: first }
   }
   if (parts.length === 2 && first === 'jobs' && second && /^\d{1,15}$/.test(second)) {
     return { page: 'job', id: Number(second) }
+  }
+  if (parts.length === 2 && first === 'traces' && second && /^\d{1,15}$/.test(second)) {
+    return { page: 'trace', id: Number(second) }
   }
   return { page: 'missing', path }
 }
@@ -33,6 +42,10 @@ export function title(route: Route): string {
       return 'Jobs'
     case 'job':
       return `Job ${route.id}`
+    case 'verify':
+      return 'Verify'
+    case 'trace':
+      return `Trace ${route.id}`
     case 'chat':
       return 'Chat'
     case 'setup':

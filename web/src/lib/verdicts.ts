@@ -1,0 +1,58 @@
+/** Words for verdicts, outcomes and reviews, and the keys that decide one. */
+
+import type { Review, ReviewAction } from './api'
+
+const verdicts: Record<string, string> = {
+  correct: 'Correct',
+  wrong: 'Wrong',
+  unchecked: 'Unchecked',
+  unreadable: 'Unreadable',
+}
+
+export function verdictWords(verdict: string | null | undefined): string {
+  return verdict ? (verdicts[verdict] ?? verdict) : 'Not judged'
+}
+
+/** `time_limit` as people write it. */
+export function outcomeWords(outcome: string): string {
+  const words = outcome.replaceAll('_', ' ')
+  return words.charAt(0).toUpperCase() + words.slice(1)
+}
+
+export const reasonWords: Record<Review['reason'], string> = {
+  disagreement: 'The rules and the judge disagree',
+  abstained: 'The rules cannot decide and the judge would not',
+  asked: 'Somebody asked for it',
+}
+
+/** What a key does to the review that is shown; nothing while somebody types. */
+export function actionOf(key: string): ReviewAction | 'next' | 'previous' | undefined {
+  switch (key) {
+    case 'a':
+      return 'accept'
+    case 'r':
+      return 'reject'
+    case 's':
+      return 'skip'
+    case 'u':
+      return 'reopen'
+    case 'j':
+    case 'ArrowDown':
+      return 'next'
+    case 'k':
+    case 'ArrowUp':
+      return 'previous'
+    default:
+      return undefined
+  }
+}
+
+/** `1.5 MB`, `980 kB`. */
+export function megabytes(bytes: number): string {
+  return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.round(bytes / 1e3)} kB`
+}
+
+/** A part as people read it; a dash where there is nothing to take a part of. */
+export function share(part: number | null | undefined): string {
+  return part == null ? '–' : `${(100 * part).toFixed(1)} %`
+}
