@@ -1,10 +1,12 @@
 /**
- * Conversations: one turn at a time, streamed, stopped on request.
+ * Conversations: one turn at a time, streamed, stopped on request; with one model or with two side
+ * by side.
  *
  * Kept while the page is open, wherever one goes in it; the server keeps none.
  */
 
 import { Failure, failure, failureOf, onLoggedOut } from './api'
+import { defaults, request, type Sampling } from './sampling'
 import { SseParser } from './sse'
 import { ThoughtSplitter } from './thought'
 
@@ -37,18 +39,17 @@ interface Chunk {
   error?: unknown
 }
 
-class Chat {
+/** A conversation with one model. */
+export class Conversation {
   turns = $state<Turn[]>([])
   model = $state('')
-  temperature = $state(0.7)
-  maxTokens = $state(512)
-  draft = $state('')
 
   #abort: AbortController | undefined
   #ids = 0
+  #sampling: () => Sampling
 
-  constructor() {
-    onLoggedOut.add(() => this.clear())
+  constructor(sampling: () => Sampling) {
+    this.#sampling = sampling
   }
 
   get busy(): boolean {
@@ -78,6 +79,12 @@ class Chat {
     if (this.turns.length > 0) await this.#answer()
   }
 
+  /** What asks for the last answer, or would for the next one. */
+  request() {
+    const last = this.turns.at(-1)?.role === 'assistant' ? -1 : undefined
+    return request(this.model, this.turns.slice(0, last), this.#sampling())
+  }
+
   #turn(role: Turn['role']): Turn {
     const id = ++this.#ids
     return {
@@ -97,7 +104,7 @@ class Chat {
 
   async #answer() {
     const reference = this.turns.at(-1)?.reference ?? ''
-    const messages = this.turns.map(({ role, content }) => ({ role, content }))
+    const body = this.request()
     this.turns.push({ ...this.#turn('assistant'), busy: true, model: this.model, reference })
     const turn = this.turns.at(-1)
     if (!turn) return
@@ -112,7 +119,7 @@ class Chat {
       if (!turn.thoughtSeconds && splitter.solution.trim()) turn.thoughtSeconds = turn.seconds
     }
     try {
-      for await (const chunk of this.#chunks(messages, abort.signal)) {
+      for await (const chunk of chunks(body, abort.signal)) {
         if (chunk.error !== undefined) throw failureOf(chunk, 500)
         take(chunk, turn, splitter)
         show()
@@ -126,38 +133,32 @@ class Chat {
       turn.busy = false
     }
   }
+}
 
-  async *#chunks(messages: { role: string; content: string }[], signal: AbortSignal) {
-    const response = await fetch('/api/v1/chat', {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({
-        ...(this.model ? { model: this.model } : {}),
-        messages,
-        stream: true,
-        temperature: this.temperature,
-        max_tokens: this.maxTokens,
-      }),
-      signal,
-    })
-    if (!response.ok || !response.body) {
-      if (response.status === 401) onLoggedOut.forEach((hear) => hear())
-      throw failureOf(await response.json().catch(() => undefined), response.status)
-    }
-    const parser = new SseParser()
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
-    for (;;) {
-      const { done, value } = await reader.read()
-      if (done)
-        throw new Failure(
-          'the answer ended in the middle',
-          'try again; if it happens again, look at the server’s log',
-          0,
-        )
-      for (const event of parser.push(value)) {
-        if (event.data === '[DONE]') return
-        yield JSON.parse(event.data) as Chunk
-      }
+async function* chunks(body: object, signal: AbortSignal) {
+  const response = await fetch('/api/v1/chat', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ ...body, stream: true }),
+    signal,
+  })
+  if (!response.ok || !response.body) {
+    if (response.status === 401) onLoggedOut.forEach((hear) => hear())
+    throw failureOf(await response.json().catch(() => undefined), response.status)
+  }
+  const parser = new SseParser()
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done)
+      throw new Failure(
+        'the answer ended in the middle',
+        'try again; if it happens again, look at the server’s log',
+        0,
+      )
+    for (const event of parser.push(value)) {
+      if (event.data === '[DONE]') return
+      yield JSON.parse(event.data) as Chunk
     }
   }
 }
@@ -170,6 +171,43 @@ function take(chunk: Chunk, turn: Turn, splitter: ThoughtSplitter) {
   if (choice?.delta?.reasoning_content || choice?.delta?.content) turn.tokens += 1
   if (choice?.finish_reason) turn.finish = choice.finish_reason
   if (chunk.usage?.completion_tokens) turn.tokens = chunk.usage.completion_tokens
+}
+
+/** The page's conversations: the left one always, the right one while two models are compared. */
+class Chat {
+  sampling = $state<Sampling>({ ...defaults })
+  draft = $state('')
+  comparing = $state(false)
+
+  readonly left = new Conversation(() => this.sampling)
+  readonly right = new Conversation(() => this.sampling)
+
+  constructor() {
+    onLoggedOut.add(() => this.clear())
+  }
+
+  get shown(): Conversation[] {
+    return this.comparing ? [this.left, this.right] : [this.left]
+  }
+
+  get busy(): boolean {
+    return this.left.busy || this.right.busy
+  }
+
+  clear() {
+    this.left.clear()
+    this.right.clear()
+  }
+
+  stop() {
+    this.left.stop()
+    this.right.stop()
+  }
+
+  async send(text: string, reference = '') {
+    if (this.busy) return
+    await Promise.all(this.shown.map((side) => side.send(text, reference)))
+  }
 }
 
 export const chat = new Chat()
