@@ -6,13 +6,23 @@ use std::time::{Duration, Instant};
 use crate::records::{Counts, JobKind};
 use crate::store::{Result, Store};
 
-/// How often the store is counted at most: with a million traces that takes a tenth of it.
+/// How often the store is counted at most.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Counting takes no more than a tenth of the time: a million traces take most of a second.
+const REST: u32 = 9;
 
 /// What was told last.
 pub(super) struct CountsNews {
     store: Store,
-    last: Mutex<(Option<Instant>, Option<Counts>)>,
+    last: Mutex<Told>,
+}
+
+/// What was told last, and when to count again at the earliest.
+#[derive(Default)]
+struct Told {
+    due: Option<Instant>,
+    counts: Option<Counts>,
 }
 
 impl CountsNews {
@@ -32,15 +42,17 @@ impl CountsNews {
     /// If the store refuses.
     pub(super) fn tell(&self, now: bool) -> Result<()> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = now || last.0.is_none_or(|at| at.elapsed() >= INTERVAL);
-        if !due {
+        let begin = Instant::now();
+        if !now && last.due.is_some_and(|due| begin < due) {
             return Ok(());
         }
         let counts = self.store.counts()?;
-        if last.1.as_ref() != Some(&counts) {
+        if last.counts.as_ref() != Some(&counts) {
             self.store.add_counts_event(&counts)?;
         }
-        *last = (Some(Instant::now()), Some(counts));
+        let end = Instant::now();
+        let rest = INTERVAL.max((end - begin) * REST);
+        *last = Told { due: Some(end + rest), counts: Some(counts) };
         Ok(())
     }
 }
