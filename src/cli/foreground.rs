@@ -2,13 +2,14 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::Global;
-use crate::jobs::{JUDGE_KEY, Kind, Launch, Owner, Secrets, TEACHER_KEY};
+use crate::jobs::{ALLOW_UNSANDBOXED, JUDGE_KEY, Kind, Launch, Owner, Secrets, TEACHER_KEY};
 use crate::records::{Job, JobState};
 use crate::stage::Stop;
 
@@ -32,6 +33,22 @@ pub(super) fn job(global: &Global, kind: Kind, config: &impl Serialize) -> anyho
     owner.run_alone(kind, config, &stop_on_signals()?, &mut |job| meter.show(job))
 }
 
+/// Set once, before any verb runs, where `--allow-unsandboxed` is given.
+static UNSANDBOXED: OnceLock<()> = OnceLock::new();
+
+/// Lets programs run with limits only where nothing can hold them, and says so in red.
+#[expect(clippy::print_stderr, reason = "what was asked for is dangerous")]
+pub(super) fn allow_unsandboxed() {
+    UNSANDBOXED.get_or_init(|| ());
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let red = !plain && std::io::stderr().is_terminal();
+    let (on, off) = if red { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
+    eprintln!(
+        "{on}warning: where nothing can hold programs they run with limits only, and may read, \
+         change and send whatever this user may{off}"
+    );
+}
+
 /// How to start this binary again, with the secrets of the environment.
 pub(super) fn launch() -> anyhow::Result<Launch> {
     // The link outlives a rebuild of the file: a job is the same binary as its owner.
@@ -39,7 +56,9 @@ pub(super) fn launch() -> anyhow::Result<Launch> {
     let exe = if link.exists() { link } else { std::env::current_exe()? };
     let path = std::env::var_os("PATH").unwrap_or_default();
     let search_path = std::env::split_paths(&path).collect();
-    Ok(Launch { exe, search_path, secrets: secrets()? })
+    let allow_unsandboxed = std::env::var_os(ALLOW_UNSANDBOXED).is_some_and(|value| value == "1")
+        || UNSANDBOXED.get().is_some();
+    Ok(Launch { exe, search_path, allow_unsandboxed, secrets: secrets()? })
 }
 
 /// Secrets of the environment: `THINKERY_TEACHER_KEY` and `THINKERY_JUDGE_KEY`, or the files that the

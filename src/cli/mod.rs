@@ -64,6 +64,9 @@ pub struct Global {
     /// Print the result as one JSON object on standard output
     #[arg(long, global = true)]
     pub json: bool,
+    /// Run programs with limits only where this machine cannot hold them
+    #[arg(long, global = true)]
+    pub allow_unsandboxed: bool,
     /// Say more on standard error; twice for everything
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
@@ -176,6 +179,9 @@ fn log_to_stderr(cli: &Cli) {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let global = &cli.global;
+    if global.allow_unsandboxed {
+        foreground::allow_unsandboxed();
+    }
     match cli.command {
         Command::Up(args) => up::run(global, args),
         Command::Run(args) => run::run(global, &args),
@@ -200,7 +206,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::GpuCheck(args) => gpu_check::run(global, &args),
         Command::Openapi(args) => openapi::run(global, args),
         Command::Job(args) => job::run(global, &args),
-        Command::Sandboxed(args) => sandboxed::run(global, args),
+        Command::Sandboxed(args) => sandboxed::run(global, &args),
     }
 }
 

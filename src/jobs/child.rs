@@ -35,6 +35,8 @@ pub struct Launch {
     pub exe: PathBuf,
     /// Folders in which `python3` is looked for: the user's search path.
     pub search_path: Vec<PathBuf>,
+    /// Where nothing can hold programs, they run with limits only: somebody asked for that.
+    pub allow_unsandboxed: bool,
     /// What a job may need to know and no row may hold.
     pub secrets: Secrets,
 }
@@ -66,6 +68,9 @@ pub const TEACHER_KEY: &str = "THINKERY_TEACHER_KEY";
 /// The variable that carries the judge's key.
 pub const JUDGE_KEY: &str = "THINKERY_JUDGE_KEY";
 
+/// The variable that carries the leave to run programs without a sandbox from the owner to a job.
+pub const ALLOW_UNSANDBOXED: &str = "THINKERY_ALLOW_UNSANDBOXED";
+
 impl Worker {
     /// Starts `job` on the data folder `dir`; its standard error is `log`.
     pub(super) fn start(
@@ -85,6 +90,9 @@ impl Worker {
         let mut command = Command::new(&launch.exe);
         command.arg0("thinkery").arg("job").arg(job.id.to_string()).arg("--data").arg(dir);
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
+        if launch.allow_unsandboxed {
+            command.env(ALLOW_UNSANDBOXED, "1");
+        }
         let Secrets { teacher_key, judge_key } = &launch.secrets;
         for (name, key) in [(TEACHER_KEY, teacher_key), (JUDGE_KEY, judge_key)] {
             match key {

@@ -11,7 +11,7 @@ mod runner;
 mod stages;
 mod work;
 
-pub use child::{JUDGE_KEY, Launch, TEACHER_KEY, tie};
+pub use child::{ALLOW_UNSANDBOXED, JUDGE_KEY, Launch, TEACHER_KEY, tie};
 pub use owner::{Owner, Watch, is_paused};
 pub use replay::{Replay, Replayed, replay};
 pub use runner::{Runner, StartError};

@@ -340,6 +340,7 @@ mod tests {
         let launch = Launch {
             exe: "/bin/false".into(),
             search_path: Vec::new(),
+            allow_unsandboxed: false,
             secrets: Secrets::default(),
         };
         let owner = Owner::open(dir.path(), launch).unwrap();

@@ -38,7 +38,10 @@ pub(super) fn run(
 
 /// What answers are judged with: programs run in a sandbox that is our own executable.
 pub(super) fn tools(launch: &Launch) -> verify::Tools {
-    let sandbox = Sandbox::new(launch.exe.clone(), launch.search_path.clone());
+    let mut sandbox = Sandbox::new(launch.exe.clone(), launch.search_path.clone());
+    if launch.allow_unsandboxed {
+        sandbox = sandbox.or_unsandboxed();
+    }
     let judge_key = launch.secrets.for_judge().map(verify::judge::Key);
     verify::Tools { judge_key, ..verify::Tools::new(sandbox) }
 }

@@ -11,7 +11,8 @@ pub struct Limits {
     /// Wall time in milliseconds: a watchdog only, so that a busy machine does not turn answers
     /// wrong. 0: three times `cpu_ms` and two seconds.
     pub wall_ms: u64,
-    /// Address space in bytes. OpenThoughts: none; 1 GiB lets two programs run beside a model.
+    /// Memory in bytes, of all its processes where the kernel counts them together. OpenThoughts: none;
+    /// 1 GiB lets two programs run beside a model.
     pub memory_bytes: u64,
     /// Standard output in bytes; outputs of contest problems stay below a few MiB.
     pub output_bytes: u64,
@@ -45,6 +46,24 @@ impl Limits {
         } else {
             self.wall_ms
         }
+    }
+
+    /// The processor time in milliseconds at which a run is killed: a little over its limit, so that
+    /// the clock's grain and a program just at the limit can be told apart.
+    pub fn kill_ms(&self) -> u64 {
+        self.cpu_ms + (self.cpu_ms / 10).clamp(10, 500)
+    }
+
+    /// Whether a run that took `cpu_ms` came so close to the limit that a busy machine might have
+    /// decided it: within a fifth.
+    pub fn is_borderline(&self, cpu_ms: u64) -> bool {
+        cpu_ms * 5 >= self.cpu_ms * 4 && cpu_ms * 5 <= self.cpu_ms * 6
+    }
+
+    /// Addresses in bytes: more than memory, since the stacks of threads take up addresses that
+    /// are hardly used, and yet a list of 10^12 numbers is refused at once.
+    pub fn address_bytes(&self) -> u64 {
+        self.memory_bytes * 2 + (1 << 30)
     }
 
     /// The limits with every value brought into the range in which a Python interpreter starts and

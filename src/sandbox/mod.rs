@@ -1,28 +1,39 @@
 //! Runs programs that nobody has read.
 //!
-//! A program runs in processes of its own: limits on processor time, memory, files, output, open
-//! files and processes; an empty environment; a temporary folder that is wiped; a user id of its own
-//! when we are root, and no network where the kernel lets us take it away. A watchdog ends it, and
-//! nothing it started outlives it. Expected outputs never enter the box: callers compare.
-//!
-//! Not yet a jail: the program can read what its user can read. `process` says what is missing.
+//! A program runs in a slot (`slot`): an interpreter that has locked itself in (`enter`) and forks per
+//! run. How well it is locked in is the tier. In the best a slot has namespaces of its own, a file
+//! system with nothing but the interpreter in it (`mount`), a control group (`cgroup`), rules on files
+//! (`landlock`), a filter of system calls (`seccomp`), no rights, and limits per run. Nothing that a
+//! program starts or writes outlives its run. Expected outputs never enter: callers compare.
 
-pub mod landlock;
 mod limits;
-mod process;
-mod python;
-pub mod seccomp;
 mod tier;
+
+mod python;
+mod session;
+mod slot;
+
+mod cgroup;
+mod enter;
+mod interpreter;
+pub mod landlock;
+mod mount;
+mod process;
+pub mod seccomp;
+mod user;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use serde::Serialize;
 
+pub use enter::{Layer, Plan, enter};
 pub use limits::Limits;
-pub use process::{Confinement, become_program};
 pub use tier::Tier;
+
+use interpreter::Interpreter;
+use slot::{Slot, Trouble};
 
 /// A Python program.
 #[derive(Debug, Clone, Copy, Default)]
@@ -118,10 +129,6 @@ impl Run {
             seed: 0,
         }
     }
-
-    fn forbidden(why: &str) -> Self {
-        Self::empty(Ended::Forbidden(why.to_owned()))
-    }
 }
 
 /// What programs run in; stored with every verdict.
@@ -143,6 +150,9 @@ pub enum Error {
     /// There is no Python, or none that is new enough.
     #[error("could not find python3: {0}")]
     Unavailable(String),
+    /// Nothing on this machine holds a program.
+    #[error("could not lock programs in: {0}")]
+    Unheld(String),
     /// Somebody asked us to stop; the program was killed.
     #[error("stopped on request")]
     Stopped,
@@ -158,6 +168,10 @@ impl Error {
             Self::Unavailable(_) => {
                 Some("install Python 3.9 or newer (Debian: apt-get install python3)")
             }
+            Self::Unheld(_) => Some(
+                "`thinkery doctor` shows what this machine lacks; \
+                 --allow-unsandboxed runs programs with limits only",
+            ),
             Self::Failed(_) => Some("check free memory, processes and space for temporary files"),
             Self::Stopped => None,
         }
@@ -167,38 +181,109 @@ impl Error {
 /// Result of the sandbox.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Runs programs. Cheap to share between threads; each thread runs one program at a time.
+/// Runs programs. Cheap to share between threads; each thread runs one program at a time, in a slot
+/// that is kept for the next one.
 #[derive(Debug)]
 pub struct Sandbox {
-    /// Our own executable, whose hidden verb sets the limits and becomes the interpreter.
+    /// Our own executable, whose hidden verb locks itself in and becomes the interpreter.
     launcher: PathBuf,
     /// Folders in which `python3` is looked for.
     search_path: Vec<PathBuf>,
-    /// The first that works, once somebody has asked.
-    interpreter: OnceLock<Result<process::Interpreter, String>>,
+    /// Which tiers may be used.
+    allowed: Allowed,
+    /// Layers to leave out, in tests of their probes.
+    without: Vec<Layer>,
+    /// What programs run in, once somebody has asked.
+    chosen: OnceLock<Result<Chosen, Refusal>>,
+    /// Slots that nobody uses. Ended with the sandbox.
+    idle: Mutex<Vec<Slot>>,
+    /// Held for reading by each run, for writing by one that must have no other beside it.
+    alone: RwLock<()>,
+}
+
+/// Which tiers may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Allowed {
+    /// The best that holds; never none.
+    Holding,
+    /// The best that holds, or none where nothing does.
+    OrNone,
+    /// This one.
+    Only(Tier),
+}
+
+/// What programs run in.
+#[derive(Debug)]
+struct Chosen {
+    tier: Tier,
+    interpreter: Interpreter,
+    groups: Option<cgroup::Parent>,
+}
+
+/// Why programs cannot be run.
+#[derive(Debug)]
+enum Refusal {
+    NoInterpreter(String),
+    NoTier(String),
 }
 
 impl Sandbox {
     /// A sandbox that starts programs through `launcher`, our own executable, with the first
-    /// `python3` in `search_path`. Nothing is started yet.
+    /// `python3` in `search_path` that works, locked in as well as this machine can. Nothing is
+    /// started yet.
     pub fn new(launcher: PathBuf, search_path: Vec<PathBuf>) -> Self {
-        Self { launcher, search_path, interpreter: OnceLock::new() }
+        Self {
+            launcher,
+            search_path,
+            allowed: Allowed::Holding,
+            without: Vec::new(),
+            chosen: OnceLock::new(),
+            idle: Mutex::new(Vec::new()),
+            alone: RwLock::new(()),
+        }
+    }
+
+    /// The same, but where nothing can hold programs they run with limits only. Somebody must have
+    /// asked for that.
+    #[must_use]
+    pub fn or_unsandboxed(self) -> Self {
+        Self { allowed: Allowed::OrNone, ..self }
+    }
+
+    /// The same in `tier` or not at all.
+    #[must_use]
+    pub fn only(self, tier: Tier) -> Self {
+        Self { allowed: Allowed::Only(tier), ..self }
+    }
+
+    /// The same without some layers, for tests that show what each is for.
+    #[must_use]
+    pub fn without(self, layers: &[Layer]) -> Self {
+        Self { without: layers.to_vec(), ..self }
     }
 
     /// Runs a program on each of its inputs in order and hands each run to `sink`, until it breaks.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] without Python, [`Error::Stopped`] as soon as `stop` says so, and
-    /// [`Error::Failed`] if the operating system refuses.
+    /// [`Error::Unavailable`] without Python or anything that holds it, [`Error::Stopped`] as soon as
+    /// `stop` says so, and [`Error::Failed`] if the operating system refuses. None of them says
+    /// anything about the program.
     pub fn run(
         &self,
         job: &Job<'_>,
         stop: &dyn Fn() -> bool,
         sink: &mut dyn FnMut(Run) -> ControlFlow<()>,
     ) -> Result<()> {
-        let interpreter = self.interpreter()?;
+        check_files(job.program.files)?;
         let job = Job { limits: job.limits.bounded(), ..*job };
-        process::run(&process::Start { launcher: &self.launcher, interpreter }, &job, stop, sink)
+        let mut session = session::Session::begin(self, &job, stop)?;
+        for index in 0..job.inputs.len() {
+            if sink(session.run(index)?).is_break() {
+                break;
+            }
+        }
+        session.end();
+        Ok(())
     }
 
     /// The interpreter that programs run in, for people.
@@ -206,7 +291,7 @@ impl Sandbox {
     /// # Errors
     /// [`Error::Unavailable`] if there is none.
     pub fn describe(&self) -> Result<String> {
-        Ok(self.interpreter()?.to_string())
+        Ok(self.chosen()?.interpreter.to_string())
     }
 
     /// How well programs are locked in.
@@ -214,7 +299,7 @@ impl Sandbox {
     /// # Errors
     /// [`Error::Unavailable`] if there is no interpreter, or nothing that holds it.
     pub fn tier(&self) -> Result<Tier> {
-        self.interpreter().map(|_| Tier::T0)
+        self.chosen().map(|chosen| chosen.tier)
     }
 
     /// What programs run in.
@@ -222,17 +307,115 @@ impl Sandbox {
     /// # Errors
     /// As [`Self::tier`].
     pub fn setting(&self) -> Result<Setting> {
-        let tier = self.tier()?;
-        Ok(self.interpreter()?.setting(tier))
+        self.chosen().map(|chosen| chosen.interpreter.setting(chosen.tier))
     }
 
-    fn interpreter(&self) -> Result<&process::Interpreter> {
-        self.interpreter
-            .get_or_init(|| process::find_interpreter(&self.launcher, &self.search_path))
-            .as_ref()
-            .map_err(|why| Error::Unavailable(why.clone()))
+    fn chosen(&self) -> Result<&Chosen> {
+        self.chosen.get_or_init(|| self.choose()).as_ref().map_err(|refusal| match refusal {
+            Refusal::NoInterpreter(why) => Error::Unavailable(why.clone()),
+            Refusal::NoTier(why) => Error::Unheld(why.clone()),
+        })
+    }
+
+    /// The first tier, best first, in which an interpreter starts.
+    fn choose(&self) -> Result<Chosen, Refusal> {
+        let (interpreters, mut refusals) = self.interpreters();
+        if interpreters.is_empty() {
+            let nowhere = "it is nowhere on the search path".to_owned();
+            let why = if refusals.is_empty() { nowhere } else { refusals.join("; ") };
+            return Err(Refusal::NoInterpreter(why));
+        }
+        let groups = cgroup::Parent::find();
+        for tier in self.allowed.tiers() {
+            if let (Tier::T3, Err(why)) = (tier, &groups) {
+                refusals.push(format!("{tier}: {why}"));
+                continue;
+            }
+            for interpreter in &interpreters {
+                let place = slot::Place {
+                    launcher: &self.launcher,
+                    interpreter,
+                    tier: *tier,
+                    groups: groups.as_ref().ok(),
+                    without: &self.without,
+                };
+                match Slot::start(&place, &|| false) {
+                    Ok(slot) => {
+                        self.put_back(slot);
+                        let (interpreter, groups) = (interpreter.clone(), groups.ok());
+                        return Ok(Chosen { tier: *tier, interpreter, groups });
+                    }
+                    Err(trouble) => refusals.push(format!("{tier}: {interpreter} {trouble}")),
+                }
+            }
+        }
+        Err(Refusal::NoTier(refusals.join("; ")))
+    }
+
+    /// Every interpreter that will do, and why others will not.
+    fn interpreters(&self) -> (Vec<Interpreter>, Vec<String>) {
+        let mut found: Vec<Interpreter> = Vec::new();
+        let mut refusals = Vec::new();
+        for candidate in interpreter::candidates(&self.search_path) {
+            match interpreter::examine(&candidate) {
+                Ok(new) if found.iter().any(|old| old.executable == new.executable) => {}
+                Ok(new) => found.push(new),
+                Err(why) => refusals.push(format!("`{}` {why}", candidate.display())),
+            }
+        }
+        (found, refusals)
+    }
+
+    /// A slot that nobody uses, or a new one.
+    fn take(&self, stop: &dyn Fn() -> bool) -> Result<Slot, Trouble> {
+        let chosen = self.chosen()?;
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(slot) = idle {
+            return Ok(slot);
+        }
+        let place = slot::Place {
+            launcher: &self.launcher,
+            interpreter: &chosen.interpreter,
+            tier: chosen.tier,
+            groups: chosen.groups.as_ref(),
+            without: &self.without,
+        };
+        Slot::start(&place, stop)
+    }
+
+    /// Keeps a slot for the next program.
+    fn put_back(&self, slot: Slot) {
+        if !slot.worn {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+        }
     }
 }
+
+impl Allowed {
+    /// What may be used, best first.
+    fn tiers(&self) -> &[Tier] {
+        match self {
+            Self::Holding => &[Tier::T3, Tier::T2, Tier::T1],
+            Self::OrNone => &[Tier::T3, Tier::T2, Tier::T1, Tier::T0],
+            Self::Only(tier) => std::slice::from_ref(tier),
+        }
+    }
+}
+
+/// Files go into the program's folder, by plain names.
+fn check_files(files: &[(&str, &[u8])]) -> Result<()> {
+    let plain = |name: &str| {
+        let odd = name.contains(['/', '\0']) || [".", "..", ""].contains(&name);
+        !odd && name.len() <= FILE_NAME_BYTES_MAX
+    };
+    match files.iter().find(|(name, _)| !plain(name)) {
+        None => Ok(()),
+        Some((name, _)) => Err(Error::Failed(format!("`{name}` is no name for a program's file"))),
+    }
+}
+
+/// Longest name of a program's file, as file systems have it.
+const FILE_NAME_BYTES_MAX: usize = 255;
 
 #[cfg(test)]
 mod tests;

@@ -1,139 +1,207 @@
-//! How a Python program is handed to the harness inside the box, and how its answers come back.
+//! The words in which the harness is spoken to, and what its answers mean.
 //!
-//! The harness starts one interpreter per program and forks it per input: a fork costs a tenth of a
-//! start. It never sees an expected output.
+//! The harness is our own; the files that a run leaves behind are the program's and mean what the
+//! kernel says about how it ended. No expected output is ever among what is sent.
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
-use super::{Ended, Job, Limits, Run};
-
-/// Runs inside the box; see the file's own head.
-pub(super) const HARNESS: &str = include_str!("harness.py");
+use super::{Ended, Limits, Program, Run};
 
 /// Exit status by which the harness says that the program does not compile.
 const COMPILE_ERROR: i32 = 121;
 
-/// Longest head of an answer: ten numbers.
-const HEAD_BYTES_MAX: usize = 256;
+/// The packet that hands over a program, and the text that goes with it in a file.
+pub(super) fn program(program: &Program<'_>) -> (Vec<u8>, Vec<u8>) {
+    let Program { source, function, files, arguments } = program;
+    let name = function.unwrap_or_default();
+    let mut head = format!("P {} {}", source.len(), name.len());
+    let mut text = Vec::with_capacity(source.len() + name.len());
+    text.extend_from_slice(source.as_bytes());
+    text.extend_from_slice(name.as_bytes());
+    for argument in *arguments {
+        head.push_str(&format!(" {}", argument.len()));
+        text.extend_from_slice(argument.as_bytes());
+    }
+    head.push_str(" /");
+    for (name, content) in *files {
+        head.push_str(&format!(" {} {}", name.len(), content.len()));
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(content);
+    }
+    (head.into_bytes(), text)
+}
 
-/// The job as the harness reads it from standard input.
-pub(super) fn job(job: &Job<'_>) -> Vec<u8> {
-    let Job { program, inputs, limits } = job;
-    let name = program.function.unwrap_or_default();
+/// The packet that asks for a run. `processes` is the limit as the kernel counts it.
+pub(super) fn run(limits: &Limits, processes: u64, seed: u64) -> Vec<u8> {
     let numbers = [
-        u64::from(program.function.is_some()),
         limits.cpu_ms,
+        limits.kill_ms(),
         limits.watchdog_ms(),
+        limits.address_bytes(),
         limits.output_bytes,
         limits.file_bytes,
         limits.open_files,
+        processes,
+        seed,
     ];
-    let sizes = [program.source.len(), name.len()].into_iter().chain(inputs.iter().map(Vec::len));
-    let head: Vec<String> = numbers
-        .into_iter()
-        .map(|number| number.to_string())
-        .chain(sizes.map(|size| size.to_string()))
-        .collect();
-    let mut bytes = head.join(" ").into_bytes();
-    bytes.push(b'\n');
-    bytes.extend_from_slice(program.source.as_bytes());
-    bytes.extend_from_slice(name.as_bytes());
-    inputs.iter().for_each(|input| bytes.extend_from_slice(input));
-    bytes
+    let words: Vec<String> = numbers.iter().map(u64::to_string).collect();
+    format!("T {}", words.join(" ")).into_bytes()
 }
 
-/// What the bytes from the harness hold so far.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// Not yet a whole answer.
-    Partial,
-    /// One answer, and how many bytes it took.
-    Whole(Box<Run>, usize),
-    /// Not what the harness writes: the program got at its channel.
-    Forged,
+/// What `random` is seeded with in run `index` of a program: the same on every machine. Whole numbers
+/// up to 2^53 survive every JSON reader.
+pub(super) fn seed(source: &str, index: usize) -> u64 {
+    let digest = Sha256::new().chain_update(source).chain_update(index.to_le_bytes()).finalize();
+    digest.iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte)) >> 11
 }
 
-/// The first answer in `bytes`, which must be that to input `index`.
-pub(super) fn answer(bytes: &[u8], index: usize, limits: &Limits) -> Answer {
-    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
-        return if bytes.len() > HEAD_BYTES_MAX { Answer::Forged } else { Answer::Partial };
-    };
-    let Some(head) = head(&bytes[..end]) else { return Answer::Forged };
-    let [number, status, timed_out, cpu_ms, wall_ms, memory_bytes, out, err, value, left] = head;
-    let most = limits.output_bytes.max(4096) + 1;
-    if number != index as u64 || out > most || err > most || value > most {
-        return Answer::Forged;
-    }
-    let (out, err, value) = (out as usize, err as usize, value as usize);
-    let start = end + 1;
-    let total = start + out + err + value;
-    if bytes.len() < total {
-        return Answer::Partial;
-    }
-    let stderr = String::from_utf8_lossy(&bytes[start + out..start + out + err]).into_owned();
-    let seen = Seen { status: status as i32, timed_out: timed_out != 0, cpu_ms, memory_bytes, out };
-    let run = Run {
-        ended: ended(&seen, &stderr, limits),
-        stdout: bytes[start..start + out].to_vec(),
-        value: serde_json::from_slice::<Value>(&bytes[start + out + err..total]).ok(),
-        stderr,
-        cpu_ms,
-        wall_ms,
-        memory_bytes,
-        left_processes: left,
-        exit_status: (status & 0x7f == 0).then_some((status >> 8 & 0xff) as i32),
-        signal: (status & 0x7f != 0).then_some((status & 0x7f) as i32),
-        repeated_alone: false,
-        seed: 0,
-    };
-    Answer::Whole(Box::new(run), total)
-}
-
-fn head(line: &[u8]) -> Option<[u64; 10]> {
-    let text = std::str::from_utf8(line).ok()?;
-    let numbers: Vec<u64> = text.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
-    numbers.try_into().ok()
-}
-
-/// What the kernel said about one run.
-struct Seen {
+/// What the kernel said about a run, as the harness passes it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reply {
+    /// The word that `wait` returns: a signal in the low seven bits, an exit status above eight.
     status: i32,
-    timed_out: bool,
-    cpu_ms: u64,
+    /// Killed for its processor time, or for its wall time.
+    killed: Option<Time>,
+    cpu_us: u64,
+    wall_us: u64,
     memory_bytes: u64,
-    out: usize,
+    left_processes: u64,
+    /// Whether its folder could be wiped.
+    pub(super) clean: bool,
 }
 
-fn ended(seen: &Seen, stderr: &str, limits: &Limits) -> Ended {
-    const SIGKILL: i32 = 9;
-    const SIGALRM: i32 = 14;
+/// The two times that a run has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Time {
+    Cpu,
+    Wall,
+}
+
+impl Reply {
+    /// Reads the packet; none if it is another one.
+    pub(super) fn read(packet: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(packet).ok()?.strip_prefix("R ")?;
+        let numbers: Vec<u64> = text.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
+        let [status, killed, cpu_us, wall_us, memory_bytes, left_processes, clean] =
+            numbers.try_into().ok()?;
+        let killed = match killed {
+            0 => None,
+            1 => Some(Time::Cpu),
+            _ => Some(Time::Wall),
+        };
+        let status = i32::try_from(status).ok()?;
+        Some(Self {
+            status,
+            killed,
+            cpu_us,
+            wall_us,
+            memory_bytes,
+            left_processes,
+            clean: clean == 1,
+        })
+    }
+
+    /// The signal that ended it.
+    pub(super) fn signal(&self) -> Option<i32> {
+        Some(self.status & 0x7f).filter(|signal| *signal != 0)
+    }
+
+    fn exit_status(&self) -> Option<i32> {
+        self.signal().is_none().then_some((self.status >> 8) & 0xff)
+    }
+}
+
+/// What a run left.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) reply: Reply,
+    /// The kernel, or we for it, killed it for want of memory.
+    pub(super) killed_for_memory: bool,
+    /// Standard output, at most one byte more than it may be.
+    pub(super) stdout: Vec<u8>,
+    /// The end of standard error.
+    pub(super) stderr: Vec<u8>,
+    /// All that was written to it.
+    pub(super) stderr_bytes: u64,
+    /// What was written in place of a value.
+    pub(super) value: Option<Vec<u8>>,
+}
+
+/// The run that left this.
+pub(super) fn outcome(left: Left, limits: &Limits, seed: u64) -> Run {
+    let stderr = String::from_utf8_lossy(&left.stderr).into_owned();
+    let (value, forged) = match left.value.as_deref().map(frame) {
+        None | Some(Ok(None)) => (None, false),
+        Some(Ok(value)) => (value, false),
+        Some(Err(())) => (None, true),
+    };
+    let mut ended = ended(&left, &stderr, limits);
+    if forged && ended == Ended::Normally {
+        ended = Ended::Forbidden("it wrote to the channel of the returned value".into());
+    }
+    let reply = left.reply;
+    Run {
+        ended,
+        stdout: left.stdout,
+        value,
+        stderr,
+        cpu_ms: reply.cpu_us.div_ceil(1000),
+        wall_ms: reply.wall_us.div_ceil(1000),
+        memory_bytes: reply.memory_bytes,
+        left_processes: reply.left_processes,
+        exit_status: reply.exit_status(),
+        signal: reply.signal(),
+        repeated_alone: false,
+        seed,
+    }
+}
+
+/// The value in exactly one frame, a length and as many bytes of JSON; none in an empty file.
+fn frame(bytes: &[u8]) -> Result<Option<Value>, ()> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(())?;
+    let length = std::str::from_utf8(&bytes[..end]).map_err(drop)?;
+    let length: usize = length.parse().map_err(drop)?;
+    let text = &bytes[end + 1..];
+    if text.len() != length {
+        return Err(());
+    }
+    serde_json::from_slice(text).map(Some).map_err(drop)
+}
+
+fn ended(left: &Left, stderr: &str, limits: &Limits) -> Ended {
     const SIGXCPU: i32 = 24;
     const SIGXFSZ: i32 = 25;
-    // The word that wait(2) returns: signal in the low seven bits, exit status above eight.
-    let (signal, exit) = (seen.status & 0x7f, (seen.status >> 8) & 0xff);
+    let reply = &left.reply;
     let last_line = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    let memory_is_full = seen.memory_bytes >= limits.memory_bytes / 10 * 9;
-    if seen.out as u64 > limits.output_bytes
-        || signal == SIGXFSZ && seen.out as u64 >= limits.output_bytes
+    let written = (left.stdout.len() as u64).max(left.stderr_bytes);
+    let signal = reply.signal();
+    if left.stdout.len() as u64 > limits.output_bytes
+        || signal == Some(SIGXFSZ) && written >= limits.output_bytes
     {
         Ended::OutputLimit
-    } else if signal == SIGXCPU || seen.cpu_ms > limits.cpu_ms {
-        Ended::CpuTimeLimit
-    } else if seen.timed_out || signal == SIGALRM {
-        Ended::WallTimeLimit
-    } else if last_line.starts_with("MemoryError") && exit != COMPILE_ERROR
-        || signal != 0 && memory_is_full
-        || signal == SIGKILL
-    {
-        // Nobody but the kernel, out of memory, kills a program that is within its time.
+    } else if left.killed_for_memory {
         Ended::MemoryLimit
-    } else if exit == COMPILE_ERROR {
-        Ended::CompileError(last_line.to_owned())
-    } else if signal != 0 {
-        Ended::RuntimeError(format!("killed by signal {signal}"))
-    } else if exit != 0 {
-        Ended::RuntimeError(format!("exit status {exit}: {last_line}"))
+    } else if reply.killed == Some(Time::Cpu)
+        || signal == Some(SIGXCPU)
+        || reply.cpu_us > limits.cpu_ms * 1000
+    {
+        Ended::CpuTimeLimit
+    } else if reply.killed == Some(Time::Wall) {
+        Ended::WallTimeLimit
     } else {
-        Ended::Normally
+        match (signal, reply.exit_status().unwrap_or_default()) {
+            (None, 0) => Ended::Normally,
+            (None, COMPILE_ERROR) => Ended::CompileError(last_line.to_owned()),
+            (None, _) if last_line.starts_with("MemoryError") => Ended::MemoryLimit,
+            (None, status) => Ended::RuntimeError(format!("exit status {status}: {last_line}")),
+            (Some(_), _) if reply.memory_bytes >= limits.memory_bytes / 10 * 9 => {
+                Ended::MemoryLimit
+            }
+            (Some(signal), _) => Ended::RuntimeError(format!("killed by signal {signal}")),
+        }
     }
 }

@@ -39,6 +39,7 @@ impl House {
             exe: "/bin/false".into(),
             secrets: Secrets::default(),
             search_path: Default::default(),
+            allow_unsandboxed: false,
         };
         let owner = Owner::open(dir.path(), launch).unwrap();
         let store = owner.store().clone();

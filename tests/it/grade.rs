@@ -165,7 +165,7 @@ fn programs_that_fail_say_how() {
             failing("x = []\nwhile True: x.append(bytearray(10 ** 7))", "memory_limit"),
             failing("while True: print('x' * 10 ** 6)", "output_limit"),
             failing("import os\nos.abort()", "runtime_error"),
-            failing("import os\nos.kill(os.getppid(), 9)\nprint(1)", "forbidden"),
+            failing("import os\nos.kill(os.getppid(), 9)\nprint(2)", "wrong_answer"),
             (json!({"solution": "prose", "tests": {"inputs": [""], "outputs": [""]}}), "no_code"),
         ],
     );

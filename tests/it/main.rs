@@ -19,10 +19,12 @@ mod golden_model;
 #[cfg(feature = "cpu")]
 mod golden_parity;
 mod grade;
+mod idioms;
 mod judge;
 mod openai;
 #[cfg(feature = "cpu")]
 mod resume;
 mod reviews;
+mod slots;
 mod train;
 mod up;

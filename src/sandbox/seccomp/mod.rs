@@ -46,7 +46,7 @@ impl Filter {
         let own = u64::from(std::process::id());
         let at = program.as_bytes().as_ptr().addr() as u64;
         let compile = || -> Result<Self, seccompiler::BackendError> {
-            let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+            let arch = TargetArch::try_from(PROCESSOR)?;
             let allowed = allowed(kind, own, at)?;
             let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
             let list = SeccompFilter::new(allowed, refuse, SeccompAction::Allow, arch)?;
@@ -66,6 +66,15 @@ impl Filter {
             .map_err(|error| format!("could not filter system calls: {error}"))
     }
 }
+
+/// The kind of processor, by the filter compiler's name for it.
+const PROCESSOR: &str = if cfg!(target_arch = "x86_64") {
+    "x86_64"
+} else if cfg!(target_arch = "aarch64") {
+    "aarch64"
+} else {
+    "another"
+};
 
 /// Calls that are allowed whatever their arguments.
 const FREE: &[c_long] = &[

@@ -1,0 +1,93 @@
+//! The runs of one program: a slot that is replaced when it breaks, and runs that are repeated alone.
+//!
+//! A slot that breaks says nothing about the program: the run is done again in a new slot, and if
+//! that one breaks too it is an error of ours.
+
+use std::sync::PoisonError;
+
+use super::python;
+use super::slot::{Order, Slot, Trouble};
+use super::{Ended, Error, Job, Result, Run, Sandbox};
+
+/// Slots that one run may break before we give up on it.
+const SLOTS_PER_RUN: usize = 3;
+
+/// One program in a slot.
+pub(super) struct Session<'a> {
+    sandbox: &'a Sandbox,
+    job: &'a Job<'a>,
+    stop: &'a dyn Fn() -> bool,
+    /// With the program loaded; none after it broke.
+    slot: Option<Slot>,
+}
+
+impl<'a> Session<'a> {
+    /// Takes a slot and loads the program.
+    pub(super) fn begin(
+        sandbox: &'a Sandbox,
+        job: &'a Job<'a>,
+        stop: &'a dyn Fn() -> bool,
+    ) -> Result<Self> {
+        // What programs run in is found out first: without it there is nothing to try again.
+        sandbox.tier()?;
+        Ok(Self { sandbox, job, stop, slot: None })
+    }
+
+    /// Runs the program on its input `index`.
+    pub(super) fn run(&mut self, index: usize) -> Result<Run> {
+        let run = {
+            let _beside = self.sandbox.alone.read().unwrap_or_else(PoisonError::into_inner);
+            self.try_run(index)?
+        };
+        let killed = run.cpu_ms >= self.job.limits.kill_ms();
+        if killed || !self.job.limits.is_borderline(run.cpu_ms) {
+            return Ok(run);
+        }
+        let _alone = self.sandbox.alone.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(Run { repeated_alone: true, ..self.try_run(index)? })
+    }
+
+    /// Keeps the slot for the next program.
+    pub(super) fn end(self) {
+        if let Some(slot) = self.slot {
+            self.sandbox.put_back(slot);
+        }
+    }
+
+    fn try_run(&mut self, index: usize) -> Result<Run> {
+        let mut why = String::new();
+        for _ in 0..SLOTS_PER_RUN {
+            match self.run_once(index) {
+                Ok(run) => return Ok(run),
+                Err(Trouble::Stopped) => return Err(Error::Stopped),
+                Err(Trouble::OutOfMemory) => {
+                    self.slot = None;
+                    return Ok(Run::empty(Ended::MemoryLimit));
+                }
+                Err(Trouble::Broken(reason)) => {
+                    self.slot = None;
+                    why = reason;
+                }
+            }
+        }
+        Err(Error::Failed(format!("{SLOTS_PER_RUN} slots broke on it: {why}")))
+    }
+
+    fn run_once(&mut self, index: usize) -> Result<Run, Trouble> {
+        let Job { program, inputs, limits } = self.job;
+        let slot = match self.slot.take() {
+            Some(slot) if !slot.worn => slot,
+            _ => {
+                let mut slot = self.sandbox.take(self.stop)?;
+                slot.load(program, self.stop)?;
+                slot
+            }
+        };
+        let slot = self.slot.insert(slot);
+        let seed = python::seed(program.source, index);
+        let called = program.function.is_some();
+        let order = Order { input: &inputs[index], called, limits, seed };
+        let left = slot.run(&order, self.stop)?;
+        Ok(python::outcome(left, limits, seed))
+    }
+}
