@@ -7,8 +7,9 @@
 use std::time::Instant;
 
 use serde_json::json;
+use thinkery::engine::compare::Batch;
 use thinkery::engine::{
-    Adam, Device, IGNORE, Sequence, Slot, Trainer, Weights, open_generator, open_trainer,
+    Adam, Device, IGNORE, Room, Sequence, Trainer, Weights, open_generator, open_trainer,
 };
 
 const STEPS: usize = 8;
@@ -70,23 +71,22 @@ fn step(
 }
 
 fn decode(dir: &std::path::Path) -> anyhow::Result<serde_json::Value> {
-    let mut generator = open_generator(Device::Cpu, dir)?;
-    let slots = generator.slots().min(48);
+    let mut generator = open_generator(Device::Cpu, dir, Room::default())?;
+    let sequences = 48;
     let prompt: Vec<u32> = (0..60).collect();
-    let prompts: Vec<(Slot, &[u32])> = (0..slots).map(|slot| (Slot(slot), &prompt[..])).collect();
+    let mut batch = Batch::new(sequences, prompt.len() + DECODE_STEPS);
     let start = Instant::now();
-    generator.prefill(&prompts)?;
+    batch.step(&mut *generator, &vec![prompt; sequences])?;
     let prefill = start.elapsed().as_secs_f64();
     let start = Instant::now();
     for step in 0..DECODE_STEPS as u32 {
-        let tokens: Vec<(Slot, u32)> = (0..slots).map(|slot| (Slot(slot), step)).collect();
-        generator.decode(&tokens)?;
+        batch.step(&mut *generator, &vec![vec![step]; sequences])?;
     }
     let seconds = start.elapsed().as_secs_f64();
     Ok(json!({
-        "sequences": slots, "prefill_ms": prefill * 1e3,
+        "sequences": sequences, "prefill_ms": prefill * 1e3,
         "step_ms": seconds / DECODE_STEPS as f64 * 1e3,
-        "tokens_per_second": (slots * DECODE_STEPS) as f64 / seconds,
+        "tokens_per_second": (sequences * DECODE_STEPS) as f64 / seconds,
     }))
 }
 

@@ -8,7 +8,7 @@ use safetensors::tensor::TensorView;
 
 use super::Global;
 use crate::chat::local::explained;
-use crate::engine::{self, Device};
+use crate::engine::{self, Device, Room};
 
 /// Name of the tensor in the file.
 const TENSOR: &str = "logits";
@@ -34,7 +34,8 @@ pub struct Args {
 pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let Args { model, ids: file, out, device } = args;
     let ids = ids(&file)?;
-    let mut generator = engine::open_generator(device, &model).map_err(explained)?;
+    let mut generator =
+        engine::open_generator(device, &model, Room::default()).map_err(explained)?;
     let vocabulary = generator.info().vocabulary;
     let logits = generator.logits(&ids).map_err(explained)?;
     let bytes: Vec<u8> = logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();

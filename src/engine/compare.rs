@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    Adam, Device, IGNORE, Result, Sequence, Slot, Trainer, Weights, open_generator, open_trainer,
+    Adam, BLOCK_TOKENS, Device, Generator, IGNORE, Piece, Result, Room, Sequence, Trainer, Weights,
+    open_generator, open_trainer,
 };
 
 /// Optimizer steps that are compared.
@@ -17,6 +18,9 @@ const STEPS: usize = 10;
 
 /// Decode steps that are timed.
 const DECODE_STEPS: u32 = 50;
+
+/// Sequences that are decoded together.
+pub const SEQUENCES: usize = 32;
 
 /// What a device does with the model.
 #[derive(Debug, Clone, Serialize)]
@@ -27,7 +31,7 @@ pub struct Measured {
     pub warm_up_seconds: f64,
     /// Tokens trained per second, forward and backward and update.
     pub train_tokens_per_second: f64,
-    /// Tokens generated per second by all slots together.
+    /// Tokens generated per second by [`SEQUENCES`] sequences together.
     pub decode_tokens_per_second: f64,
     /// Most memory of the device.
     pub peak_memory_bytes: u64,
@@ -115,16 +119,13 @@ fn run(device: Device, dir: &Path) -> Result<(Measured, Results)> {
     let mut losses = vec![accumulate(&mut *trainer, 0)?];
     let gradients = flat(trainer.gradients());
     trainer.apply(1e-3, 1.0)?;
-    let mut generator = open_generator(device, dir)?;
+    let mut generator = open_generator(device, dir, Room::default())?;
     let ids: Vec<u32> = (0..150).map(|at| at * 3 % 512).collect();
     let logits = generator.logits(&ids)?;
-    let slots = generator.slots().min(32);
-    let prompts: Vec<(Slot, &[u32])> = (0..slots).map(|slot| (Slot(slot), &ids[..50])).collect();
-    generator.prefill(&prompts)?;
-    let mut decode = |token: u32| {
-        let tokens: Vec<(Slot, u32)> = (0..slots).map(|slot| (Slot(slot), token)).collect();
-        generator.decode(&tokens)
-    };
+    let mut together = Batch::new(SEQUENCES, 64 + DECODE_STEPS as usize);
+    let prompts = vec![ids[..50].to_vec(); SEQUENCES];
+    together.step(&mut *generator, &prompts)?;
+    let mut decode = |token: u32| together.step(&mut *generator, &vec![vec![token]; SEQUENCES]);
     decode(0)?;
     let warm_up_seconds = start.elapsed().as_secs_f64();
 
@@ -147,10 +148,46 @@ fn run(device: Device, dir: &Path) -> Result<(Measured, Results)> {
         device: device.to_string(),
         warm_up_seconds,
         train_tokens_per_second: tokens as f64 / train_seconds,
-        decode_tokens_per_second: slots as f64 * f64::from(DECODE_STEPS) / decode_seconds,
+        decode_tokens_per_second: SEQUENCES as f64 * f64::from(DECODE_STEPS) / decode_seconds,
         peak_memory_bytes: trainer.peak_memory_bytes(),
     };
     Ok((measured, Results { logits, losses, gradients, changes }))
+}
+
+/// Sequences that grow together, each in blocks of its own: what a scheduler does, without one.
+pub struct Batch {
+    tables: Vec<Vec<u32>>,
+    length: usize,
+}
+
+impl Batch {
+    /// Room for `sequences` of `length` tokens.
+    pub fn new(sequences: usize, length: usize) -> Self {
+        let blocks = length.div_ceil(BLOCK_TOKENS) as u32;
+        let table = |at: u32| (at * blocks..(at + 1) * blocks).collect();
+        Self { tables: (0..sequences as u32).map(table).collect(), length: 0 }
+    }
+
+    /// Appends as many tokens to each sequence, and gives the logits after the last of each.
+    ///
+    /// # Errors
+    /// If there is no room for them.
+    pub fn step(
+        &mut self,
+        generator: &mut dyn Generator,
+        tokens: &[Vec<u32>],
+    ) -> Result<Vec<Vec<f32>>> {
+        let piece = |(tokens, blocks)| {
+            let tokens: &Vec<u32> = tokens;
+            let last = tokens.len() - 1..tokens.len();
+            Piece { tokens, start: self.length, blocks, logits: last }
+        };
+        let tables = self.tables.iter().map(Vec::as_slice);
+        let pieces: Vec<Piece<'_>> = tokens.iter().zip(tables).map(piece).collect();
+        let logits = generator.step(&pieces)?;
+        self.length += tokens.first().map_or(0, Vec::len);
+        Ok(logits)
+    }
 }
 
 /// The mean loss of a step's batch.

@@ -4,11 +4,17 @@
 //! implemented in `engine::burn`, the only folder that names burn. [`open_generator`] and
 //! [`open_trainer`] choose the backend at run time; built without one they say so.
 
+pub mod blocks;
+pub mod scheduler;
+pub mod sequence;
+
+pub mod sampler;
+
+pub mod worker;
+
 pub mod compare;
 pub mod dummy;
 pub mod fake;
-pub mod sampler;
-pub mod worker;
 
 #[cfg(feature = "cpu")]
 mod memory;
@@ -26,6 +32,7 @@ mod cuda;
 mod cuda;
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -152,20 +159,75 @@ pub struct ModelInfo {
     pub eos_ids: Vec<u32>,
 }
 
-/// How the next token is chosen.
+/// How the next tokens are chosen, and how many. The default takes the model's own distribution and
+/// ends at the model's own ids or at the end of the context.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
     /// 0 is greedy.
     pub temperature: f32,
     /// Probability mass to sample from; 1 is all.
     pub top_p: f32,
-    /// The random numbers come from seed and position, never from the batch.
+    /// How many of the likeliest tokens to sample from; 0 is all.
+    pub top_k: usize,
+    /// Least probability of a token, relative to the likeliest one's; 0 is none.
+    pub min_p: f32,
+    /// Taken from the logits of tokens that were generated already.
+    pub presence_penalty: f32,
+    /// The same for each time that they were generated.
+    pub frequency_penalty: f32,
+    /// Divides positive and multiplies negative logits of tokens of the prompt or the answer; 1 is
+    /// none.
+    pub repetition_penalty: f32,
+    /// Added to the logits of these tokens.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// The random numbers come from the seed, the sample's number and the position, never from the
+    /// batch.
     pub seed: u64,
-    /// Tokens to generate at most.
+    /// Tokens before which no id may end the answer.
+    pub min_tokens: usize,
+    /// Tokens to generate at most; 0 only takes the prompt in.
     pub max_tokens: usize,
-    /// Ids that end the answer; they are not part of it.
+    /// Ids that end the answer besides the model's own; neither are part of it.
     pub stop_ids: Vec<u32>,
+    /// Whether the model's own ids do not end the answer.
+    pub ignore_eos: bool,
+    /// Answers to the same prompt; each its own random numbers.
+    pub n: u32,
+    /// Whether the logarithm of each token's probability is wanted, and of how many alternatives
+    /// (at most [`LOGPROBS_MAX`]).
+    pub logprobs: Option<usize>,
+    /// The same for the tokens of the prompt, all but the first.
+    pub prompt_logprobs: Option<usize>,
 }
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            repetition_penalty: 1.0,
+            logit_bias: Vec::new(),
+            seed: 0,
+            min_tokens: 0,
+            max_tokens: usize::MAX,
+            stop_ids: Vec::new(),
+            ignore_eos: false,
+            n: 1,
+            logprobs: None,
+            prompt_logprobs: None,
+        }
+    }
+}
+
+/// Alternatives whose probability may be asked for, as OpenAI's API has it.
+pub const LOGPROBS_MAX: usize = 20;
+
+/// Answers to one prompt at most, as OpenAI's API has it.
+pub const SAMPLES_MAX: u32 = 128;
 
 /// Why a sequence ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -186,33 +248,78 @@ impl FinishReason {
     }
 }
 
-/// A sequence that a [`Generator`] is working on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(pub usize);
+/// Tokens in a block of a generator's cache.
+pub const BLOCK_TOKENS: usize = 16;
+
+/// How large a generator's cache of keys and values is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CacheShape {
+    /// Tokens in a block.
+    pub block_size: usize,
+    /// Blocks.
+    pub blocks: usize,
+}
+
+impl CacheShape {
+    /// Tokens that it holds.
+    pub fn tokens(self) -> usize {
+        self.block_size * self.blocks
+    }
+}
+
+/// How numbers are kept in a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheType {
+    /// As they were computed.
+    #[default]
+    F32,
+    /// Rounded to half as many bytes.
+    Bf16,
+}
+
+/// How much memory a generator may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Room {
+    /// Tokens of a sequence at most; the model's own limit if not given.
+    pub context: Option<usize>,
+    /// Bytes of the cache; chosen by what is free if not given.
+    pub cache_bytes: Option<u64>,
+    /// How numbers are kept in it.
+    pub cache_type: CacheType,
+}
+
+/// New tokens of one sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// The tokens; at least one.
+    pub tokens: &'a [u32],
+    /// The position of the first. Everything before it was in earlier steps.
+    pub start: usize,
+    /// The blocks that hold the sequence, in order, this piece included. Blocks that are shared
+    /// with other sequences hold only tokens before `start`.
+    pub blocks: &'a [u32],
+    /// After which of `tokens` logits are wanted.
+    pub logits: Range<usize>,
+}
 
 /// A loaded model that computes logits. One owner; not shared between threads.
+///
+/// It remembers nothing of sequences: which blocks of its cache hold them is its caller's business.
 pub trait Generator: Send {
     /// What the model is.
     fn info(&self) -> &ModelInfo;
 
-    /// How many sequences it can hold at a time.
-    fn slots(&self) -> usize;
+    /// How large its cache is.
+    fn cache(&self) -> CacheShape;
 
-    /// Runs whole prompts into free slots and gives the logits `[vocabulary]` after the last token
-    /// of each.
+    /// Computes the pieces, each of another sequence, writes their keys and values into their
+    /// blocks, and gives the rows `[vocabulary]` of logits that they want, piece by piece.
     ///
     /// # Errors
-    /// If an id is outside the vocabulary or a prompt is longer than the context.
-    fn prefill(&mut self, prompts: &[(Slot, &[u32])]) -> Result<Vec<Vec<f32>>>;
-
-    /// Appends one token to each slot and gives the logits `[vocabulary]` after it.
-    ///
-    /// # Errors
-    /// If a slot is empty or full.
-    fn decode(&mut self, tokens: &[(Slot, u32)]) -> Result<Vec<Vec<f32>>>;
-
-    /// Empties a slot.
-    fn release(&mut self, slot: Slot);
+    /// If an id is outside the vocabulary, a piece reaches beyond the context or its blocks, or the
+    /// device fails.
+    fn step(&mut self, pieces: &[Piece<'_>]) -> Result<Vec<Vec<f32>>>;
 
     /// Logits `[tokens, vocabulary]`, row-major, of one sequence from its beginning.
     ///
@@ -347,9 +454,10 @@ pub fn ensure_device(device: Device) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::NoBackend`] and [`Error::NoDevice`] if the device is not there, [`Error::BadModel`]
-/// naming the file or tensor that is wrong.
-pub fn open_generator(device: Device, dir: &Path) -> Result<Box<dyn Generator>> {
-    burn::open_generator(device, dir)
+/// naming the file or tensor that is wrong, [`Error::OutOfMemory`] before anything is loaded if
+/// model and cache do not fit.
+pub fn open_generator(device: Device, dir: &Path, room: Room) -> Result<Box<dyn Generator>> {
+    burn::open_generator(device, dir, room)
 }
 
 /// Opens a model to train.

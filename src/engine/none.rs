@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
-use super::{Adam, Device, Error, Facts, Generator, Result, Trainer, Weights};
+use super::{Adam, Device, Error, Facts, Generator, Result, Room, Trainer, Weights};
 
 pub(super) fn ensure_device(device: Device) -> Result<()> {
     Err(missing(device))
 }
 
-pub(super) fn open_generator(device: Device, _dir: &Path) -> Result<Box<dyn Generator>> {
+pub(super) fn open_generator(
+    device: Device,
+    _dir: &Path,
+    _room: Room,
+) -> Result<Box<dyn Generator>> {
     Err(missing(device))
 }
 

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use serde::Deserialize;
-use thinkery::engine::{Adam, Device, Sequence, Trainer, Weights, open_generator, open_trainer};
+use thinkery::engine::{
+    Adam, Device, Room, Sequence, Trainer, Weights, open_generator, open_trainer,
+};
 
 /// What the script wrote down beside the tensors.
 #[derive(Deserialize)]
@@ -80,7 +82,7 @@ const MODELS: [&str; 4] = ["gqa2", "gqa7_tied", "llama_biased", "qwen3_tied"];
 fn logits_are_those_of_transformers() {
     for name in MODELS {
         let (reference, tensors) = load(name);
-        let mut generator = open_generator(Device::Cpu, &folder(name)).unwrap();
+        let mut generator = open_generator(Device::Cpu, &folder(name), Room::default()).unwrap();
         let logits = generator.logits(&reference.logits_ids).unwrap();
         let most = logits.iter().zip(&tensors["logits"]).map(|(l, r)| (l - r).abs());
         let most = most.fold(0.0, f32::max);

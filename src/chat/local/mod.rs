@@ -16,7 +16,7 @@ use super::template::Template;
 use super::tokenizer::{END_OF_TEXT, IM_END, Tokenizer};
 use super::{Answer, Model, Request};
 use crate::engine::worker::{self, Worker};
-use crate::engine::{self, Device, Sampling};
+use crate::engine::{self, Device, Room, Sampling};
 use crate::hint::Hinted;
 
 pub use stream::{Piece, Stream};
@@ -88,14 +88,13 @@ impl LocalModel {
             )
             .into());
         }
-        let generator = engine::open_generator(place.device, dir).map_err(explained)?;
+        let room = Room { context: place.max_context, ..Room::default() };
+        let generator = engine::open_generator(place.device, dir, room).map_err(explained)?;
         let tokenizer = Tokenizer::open(dir)?;
         let template = Template::open(dir)?;
         let worker = Worker::start_on(generator, place.threads)
             .context("could not start the engine's thread")?;
-        let mut model = Self::over(name, tokenizer, template, worker);
-        model.context = model.context.min(place.max_context.unwrap_or(usize::MAX));
-        Ok(model)
+        Ok(Self::over(name, tokenizer, template, worker))
     }
 
     /// A model over an engine thread that runs already.
@@ -106,7 +105,7 @@ impl LocalModel {
         stop_ids.extend(ends.into_iter().flatten().filter_map(|token| tokenizer.id(token)));
         stop_ids.sort_unstable();
         stop_ids.dedup();
-        let context = worker.info().context;
+        let context = worker.context();
         Self { name: name.to_owned(), tokenizer, template, worker, stop_ids, context }
     }
 
@@ -140,7 +139,9 @@ impl LocalModel {
         let job = self.job(request, prompt);
         let events = self.worker.try_submit(job).map_err(|refused| match refused {
             worker::Refused::Full => Refused::Busy,
-            worker::Refused::Stopped => Refused::Stopped,
+            worker::Refused::TooLong { tokens, limit, .. } => Refused::TooLong { tokens, limit },
+            worker::Refused::BadRequest(why) => Refused::BadConversation(anyhow!(why)),
+            worker::Refused::Draining | worker::Refused::Dead(_) => Refused::Stopped,
         })?;
         Ok(Stream::new(&self.tokenizer, events, prompt_tokens, stop))
     }
@@ -166,6 +167,7 @@ impl LocalModel {
             seed: request.seed,
             max_tokens: room.min(request.max_tokens as usize),
             stop_ids: self.stop_ids.clone(),
+            ..Sampling::default()
         };
         worker::Request { prompt, sampling }
     }
@@ -197,7 +199,7 @@ impl Model for LocalModel {
                 let Some((index, request)) = waiting.next() else { break };
                 match self.submit(request) {
                     Ok(stream) => running.push_back((index, stream)),
-                    Err(error) if error.is::<worker::Refused>() => return Err(error),
+                    Err(error) if is_final(&error) => return Err(error),
                     Err(error) => {
                         if sink(index, Err(error)).is_break() {
                             return Ok(());
@@ -228,6 +230,11 @@ pub fn explained(error: engine::Error) -> anyhow::Error {
     // The whole chain on one line: the hint replaces the typed error.
     let message = format!("{:#}", anyhow!(error));
     Hinted::new(message, hint).into()
+}
+
+/// Whether every other request would fail too.
+fn is_final(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<worker::Refused>().is_some_and(worker::Refused::is_final)
 }
 
 /// What a wait for the next event came to.

@@ -1,6 +1,6 @@
 //! One answer while it is being generated: tokens become text, text becomes thought and solution.
 
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
@@ -10,7 +10,7 @@ use crate::chat::Answer;
 use crate::chat::thought::{Part, Splitter, joined};
 use crate::chat::tokenizer::{Detokenizer, Tokenizer};
 use crate::engine::FinishReason;
-use crate::engine::worker::Event;
+use crate::engine::worker::{Event, Events};
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Piece {
 /// One answer while it is being generated. Dropping it cancels.
 pub struct Stream<'a> {
     tokenizer: &'a Tokenizer,
-    events: Receiver<Event>,
+    events: Events,
     /// An event that [`Stream::wait`] has taken.
     next: Option<Event>,
     detokenizer: Detokenizer,
@@ -40,7 +40,7 @@ pub struct Stream<'a> {
 impl<'a> Stream<'a> {
     pub(super) fn new(
         tokenizer: &'a Tokenizer,
-        events: Receiver<Event>,
+        events: Events,
         prompt_tokens: usize,
         stop: &[String],
     ) -> Self {
@@ -126,9 +126,10 @@ impl<'a> Stream<'a> {
 
     fn take(&mut self, event: Event) -> anyhow::Result<Piece> {
         match event {
-            Event::Token(id) => {
+            Event::Prompt(_) => Ok(Piece::Parts(Vec::new())),
+            Event::Token(token) => {
                 self.completion_tokens += 1;
-                let text = self.detokenizer.push(self.tokenizer, id)?;
+                let text = self.detokenizer.push(self.tokenizer, token.id)?;
                 let (text, stopped) = self.stops.push(&text);
                 let mut parts = self.split(&text);
                 if !stopped {
@@ -137,7 +138,7 @@ impl<'a> Stream<'a> {
                 parts.extend(self.splitter.finish());
                 Ok(Piece::End(parts, FinishReason::Stop))
             }
-            Event::Finished(reason) => {
+            Event::Finished { reason, .. } => {
                 let rest = self.detokenizer.finish(self.tokenizer)?;
                 let (text, stopped) = self.stops.push(&rest);
                 let mut parts = self.split(&text);

@@ -1,132 +1,106 @@
-//! Keys and values of the tokens that a generator has seen.
+//! Keys and values of the tokens that a generator has seen, in blocks.
 //!
-//! One pair of tensors `[slots * capacity, channels]` per layer. The capacity doubles when a
-//! sequence outgrows it, so that shapes change rarely.
+//! On the processor the blocks lie as the attention kernel reads them, without a copy. Elsewhere
+//! they are one pair of tensors `[blocks * 16, channels]` per layer, and rows are gathered.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
+use half::bf16;
 
 use super::decoder::{Attend, Heads};
 use super::device::Place;
-use super::ops::{Kernels, Past};
-use super::packing::Packing;
-
-/// Positions that a slot has room for in the beginning.
-const CAPACITY_MIN: usize = 256;
+use super::ops::{Kernels, Pages, Span, plain};
+use crate::{BLOCK_TOKENS, CacheShape, CacheType, Piece};
 
 /// The cache of all layers.
 pub(crate) struct Cache {
     heads: Heads,
-    slots: usize,
-    capacity: usize,
-    /// Keys and values of each layer.
-    layers: Vec<(Tensor<2>, Tensor<2>)>,
-    /// Tokens in each slot.
-    lengths: Vec<usize>,
-    device: Device,
-    kernels: Kernels,
+    layers: Layers,
+}
+
+enum Layers {
+    F32(Vec<Host<f32>>),
+    Bf16(Vec<Host<bf16>>),
+    Device(Vec<(Tensor<2>, Tensor<2>)>),
+}
+
+/// Keys and values of one layer in the processor's memory.
+pub(crate) struct Host<T> {
+    pub(crate) keys: Vec<T>,
+    pub(crate) values: Vec<T>,
+}
+
+/// Bytes of a block of all layers.
+pub(crate) fn block_bytes(layers: usize, heads: Heads, number: CacheType) -> u64 {
+    let bytes = match number {
+        CacheType::F32 => size_of::<f32>(),
+        CacheType::Bf16 => size_of::<bf16>(),
+    };
+    (2 * layers * heads.kv_width() * BLOCK_TOKENS * bytes) as u64
 }
 
 impl Cache {
-    pub(crate) fn new(layers: usize, heads: Heads, slots: usize, place: &Place) -> Self {
-        let capacity = CAPACITY_MIN;
-        let empty = || Tensor::zeros([slots * capacity, heads.kv_width()], &place.device);
-        Self {
-            heads,
-            slots,
-            capacity,
-            layers: (0..layers).map(|_| (empty(), empty())).collect(),
-            lengths: vec![0; slots],
-            device: place.device.clone(),
-            kernels: place.kernels,
+    /// Memory of zeros: the system gives pages when they are first written to.
+    pub(crate) fn new(
+        layers: usize,
+        heads: Heads,
+        (shape, number): (CacheShape, CacheType),
+        place: &Place,
+    ) -> Self {
+        let (rows, width) = (shape.tokens(), heads.kv_width());
+        let layers = match (place.kernels, number) {
+            (Kernels::Fused, CacheType::F32) => {
+                let numbers = || vec![0.0; rows * width];
+                Layers::F32(
+                    (0..layers).map(|_| Host { keys: numbers(), values: numbers() }).collect(),
+                )
+            }
+            (Kernels::Fused, CacheType::Bf16) => {
+                let numbers = || bytemuck::zeroed_vec(rows * width);
+                Layers::Bf16(
+                    (0..layers).map(|_| Host { keys: numbers(), values: numbers() }).collect(),
+                )
+            }
+            (Kernels::Plain, _) => {
+                let empty = || Tensor::zeros([rows, width], &place.device);
+                Layers::Device((0..layers).map(|_| (empty(), empty())).collect())
+            }
+        };
+        Self { heads, layers }
+    }
+}
+
+/// Pieces of a step: what is new is written, then each row sees its sequence up to itself.
+pub(crate) struct Paged<'a> {
+    cache: &'a mut Cache,
+    pages: Pages,
+}
+
+impl<'a> Paged<'a> {
+    pub(crate) fn new(cache: &'a mut Cache, pieces: &[Piece<'_>]) -> Self {
+        let mut row = 0;
+        let mut spans = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            let rows = piece.tokens.len();
+            spans.push(Span { row, rows, start: piece.start, blocks: piece.blocks.to_vec() });
+            row += rows;
         }
+        Self { cache, pages: Pages::new(spans) }
     }
+}
 
-    pub(crate) fn slots(&self) -> usize {
-        self.slots
-    }
-
-    pub(crate) fn length(&self, slot: usize) -> usize {
-        self.lengths[slot]
-    }
-
-    pub(crate) fn set_length(&mut self, slot: usize, length: usize) {
-        self.lengths[slot] = length;
-    }
-
-    /// Makes room for sequences of this length.
-    pub(crate) fn reserve(&mut self, length: usize) {
-        if length <= self.capacity {
-            return;
-        }
-        let (slots, width) = (self.slots, self.heads.kv_width());
-        let (old, new) = (self.capacity, length.next_power_of_two());
-        for (key, value) in &mut self.layers {
-            for tensor in [key, value] {
-                let kept = tensor.clone().reshape([slots, old, width]);
-                let more = Tensor::zeros([slots, new - old, width], &self.device);
-                *tensor = Tensor::cat(vec![kept, more], 1).reshape([slots * new, width]);
+impl Attend for Paged<'_> {
+    fn attend(&mut self, layer: usize, qkv_tw: Tensor<2>) -> Tensor<2> {
+        let heads = self.cache.heads;
+        match &mut self.cache.layers {
+            Layers::F32(layers) => self.pages.attend_host(qkv_tw, &mut layers[layer], heads),
+            Layers::Bf16(layers) => self.pages.attend_host(qkv_tw, &mut layers[layer], heads),
+            Layers::Device(layers) => {
+                let (key, value) = &mut layers[layer];
+                let (from, width) = (heads.query_width(), heads.kv_width());
+                plain::write_rows(key, self.pages.new_rows(), &qkv_tw, from);
+                plain::write_rows(value, self.pages.new_rows(), &qkv_tw, from + width);
+                self.pages.attend_plain(qkv_tw, (key, value), heads)
             }
         }
-        self.capacity = new;
-    }
-
-    /// Writes the keys and values of packed rows to their rows here.
-    fn write(&mut self, layer: usize, qkv: &Tensor<2>, rows: &[usize]) {
-        let (from, width) = (self.heads.query_width(), self.heads.kv_width());
-        let (key, value) = &mut self.layers[layer];
-        self.kernels.write_rows(key, rows, qkv, from);
-        self.kernels.write_rows(value, rows, qkv, from + width);
-    }
-
-    fn row(&self, slot: usize, position: usize) -> usize {
-        slot * self.capacity + position
-    }
-}
-
-/// Whole prompts: attention within the batch, and everything is remembered.
-pub(crate) struct Prefill<'a> {
-    cache: &'a mut Cache,
-    packing: &'a Packing,
-    rows: Vec<usize>,
-}
-
-impl<'a> Prefill<'a> {
-    pub(crate) fn new(cache: &'a mut Cache, packing: &'a Packing, slots: &[usize]) -> Self {
-        let rows = (slots.iter().zip(packing.ranges()))
-            .flat_map(|(slot, range)| (0..range.len()).map(|position| (*slot, position)))
-            .map(|(slot, position)| cache.row(slot, position))
-            .collect();
-        Self { cache, packing, rows }
-    }
-}
-
-impl Attend for Prefill<'_> {
-    fn attend(&mut self, layer: usize, qkv_tw: Tensor<2>) -> Tensor<2> {
-        self.cache.write(layer, &qkv_tw, &self.rows);
-        self.cache.kernels.attention(qkv_tw, self.packing, self.cache.heads)
-    }
-}
-
-/// One new token per slot, which sees all that the slot remembers and itself.
-pub(crate) struct Decode<'a> {
-    cache: &'a mut Cache,
-    rows: Vec<usize>,
-    past: Past,
-}
-
-impl<'a> Decode<'a> {
-    pub(crate) fn new(cache: &'a mut Cache, slots: &[usize]) -> Self {
-        let starts = slots.iter().map(|slot| cache.row(*slot, 0)).collect();
-        let rows = slots.iter().map(|slot| cache.row(*slot, cache.length(*slot))).collect();
-        let lengths = slots.iter().map(|slot| cache.length(*slot) + 1).collect();
-        Self { cache, rows, past: Past { starts, lengths } }
-    }
-}
-
-impl Attend for Decode<'_> {
-    fn attend(&mut self, layer: usize, qkv_tw: Tensor<2>) -> Tensor<2> {
-        self.cache.write(layer, &qkv_tw, &self.rows);
-        let (key, value) = &self.cache.layers[layer];
-        self.cache.kernels.attend_past(qkv_tw, (key, value), &self.past, self.cache.heads)
     }
 }

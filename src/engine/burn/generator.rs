@@ -1,10 +1,10 @@
-//! Generating: prompts in, one token per sequence and step out, with a cache of keys and values.
+//! Generating: pieces of sequences in, logits out, with a cache of keys and values.
 
 use std::path::Path;
 
 use burn::tensor::Tensor;
 
-use super::cache::{Cache, Decode, Prefill};
+use super::cache::{Cache, Paged, block_bytes};
 use super::decoder::{Decoder, WithinBatch};
 use super::device::{self, Place};
 use super::packing::Packing;
@@ -12,13 +12,13 @@ use super::parameters::parameters;
 use super::rotary::Tables;
 use super::trainer::check_ids;
 use super::weights::Model;
-use crate::{Error, Generator, ModelInfo, Result, Slot};
+use crate::{BLOCK_TOKENS, CacheShape, Error, Generator, ModelInfo, Piece, Result, Room};
 
-/// Sequences at a time at most: beyond it a step's time grows as fast as its tokens.
-const SLOTS_MAX: usize = 64;
+/// Sequences of full length that the cache holds at most: there are never more at a time.
+const SEQUENCES_MAX: u64 = 64;
 
-/// Bytes that the cache may grow to if every slot is full.
-const CACHE_BYTES_MAX: usize = 2 << 30;
+/// Bytes of the cache if nothing else was asked for and one sequence does not need more.
+const CACHE_BYTES: u64 = 2 << 30;
 
 /// Rows of which logits are computed at a time, so that long sequences fit.
 const LOGIT_ROWS: usize = 512;
@@ -28,27 +28,28 @@ pub(crate) struct BurnGenerator {
     model: Model,
     weights: Vec<Tensor<2>>,
     tables: Tables,
+    shape: CacheShape,
     cache: Cache,
     place: Place,
 }
 
 impl BurnGenerator {
     /// Loads a folder onto a device.
-    pub(crate) fn open(place: Place, dir: &Path) -> Result<Self> {
-        Ok(Self::new(place, Model::load(dir)?))
+    pub(crate) fn open(place: Place, dir: &Path, room: Room) -> Result<Self> {
+        Ok(Self::new(place, Model::load(dir)?, room))
     }
 
-    pub(crate) fn new(place: Place, mut model: Model) -> Self {
+    pub(crate) fn new(place: Place, mut model: Model, room: Room) -> Self {
         let values = std::mem::take(&mut model.values);
         let weights = (values.into_iter().zip(parameters(&model.config)))
             .map(|(values, parameter)| device::matrix(values, parameter.shape, &place.device))
             .collect();
+        model.info.context = room.context.unwrap_or(usize::MAX).min(model.info.context);
         let config = &model.config;
-        let token_bytes = 2 * config.layers * config.kv_width() * size_of::<f32>();
-        let slots = (CACHE_BYTES_MAX / (token_bytes * config.context)).clamp(1, SLOTS_MAX);
-        let cache = Cache::new(config.layers, config.heads(), slots, &place);
+        let shape = cache_shape(config.layers, config.heads(), model.info.context, room);
+        let cache = Cache::new(config.layers, config.heads(), (shape, room.cache_type), &place);
         let tables = Tables::new(config.head_size, &config.rope);
-        Self { weights, tables, cache, place, model }
+        Self { weights, tables, shape, cache, place, model }
     }
 
     fn decoder(&self) -> Decoder<'_> {
@@ -56,11 +57,42 @@ impl BurnGenerator {
         Decoder { config, parameters, kernels: self.place.kernels }
     }
 
-    /// Logits of some packed rows.
-    fn logits_of(&self, hidden: Tensor<2>, rows: &[usize]) -> Vec<Vec<f32>> {
-        let logits = device::numbers(self.decoder().logits(hidden, rows));
-        logits.chunks_exact(self.model.config.vocabulary).map(<[f32]>::to_vec).collect()
+    fn check(&self, piece: &Piece<'_>) -> Result<()> {
+        check_ids(piece.tokens, &self.model.info)?;
+        let (end, context) = (piece.start + piece.tokens.len(), self.model.info.context);
+        if end > context {
+            let why = format!("a sequence of {end} tokens is longer than the context, {context}");
+            return Err(Error::BadInput(why));
+        }
+        let (held, blocks) = (piece.blocks.len() * self.shape.block_size, self.shape.blocks);
+        if piece.logits.start > piece.logits.end || piece.logits.end > piece.tokens.len() {
+            let why = format!("logits {:?} of {} tokens", piece.logits, piece.tokens.len());
+            return Err(Error::BadInput(why));
+        }
+        if end > held || piece.blocks.iter().any(|block| *block as usize >= blocks) {
+            let why =
+                format!("a sequence of {end} tokens has blocks {:?} of {blocks}", piece.blocks);
+            return Err(Error::BadInput(why));
+        }
+        Ok(())
     }
+}
+
+/// As many blocks as were asked for, or as are worth having, but one sequence of full length at
+/// least.
+fn cache_shape(
+    layers: usize,
+    heads: super::decoder::Heads,
+    context: usize,
+    room: Room,
+) -> CacheShape {
+    let block = block_bytes(layers, heads, room.cache_type);
+    let sequence = context.div_ceil(BLOCK_TOKENS) as u64;
+    let blocks = match room.cache_bytes {
+        Some(bytes) => (bytes / block).max(1),
+        None => (CACHE_BYTES / block).clamp(sequence, sequence * SEQUENCES_MAX),
+    };
+    CacheShape { block_size: BLOCK_TOKENS, blocks: blocks as usize }
 }
 
 impl Generator for BurnGenerator {
@@ -68,68 +100,29 @@ impl Generator for BurnGenerator {
         &self.model.info
     }
 
-    fn slots(&self) -> usize {
-        self.cache.slots()
+    fn cache(&self) -> CacheShape {
+        self.shape
     }
 
-    fn prefill(&mut self, prompts: &[(Slot, &[u32])]) -> Result<Vec<Vec<f32>>> {
-        for (slot, ids) in prompts {
-            check_ids(ids, &self.model.info)?;
-            if self.cache.length(slot.0) != 0 {
-                return Err(Error::BadInput(format!("slot {} is not free", slot.0)));
-            }
-        }
-        let packing =
-            Packing::new(prompts.iter().map(|(_, ids)| *ids), &self.tables, &self.place.device);
-        self.cache.reserve(packing.longest());
-        let slots: Vec<usize> = prompts.iter().map(|(slot, _)| slot.0).collect();
-        let mut attention = Prefill::new(&mut self.cache, &packing, &slots);
+    fn step(&mut self, pieces: &[Piece<'_>]) -> Result<Vec<Vec<f32>>> {
+        pieces.iter().try_for_each(|piece| self.check(piece))?;
+        let packing = Packing::pieces(pieces, &self.tables, &self.place.device);
+        let mut attention = Paged::new(&mut self.cache, pieces);
         let decoder = Decoder {
             config: &self.model.config,
             parameters: &self.weights,
             kernels: self.place.kernels,
         };
         let hidden = decoder.hidden_states(&packing, &mut attention);
-        for (slot, ids) in prompts {
-            self.cache.set_length(slot.0, ids.len());
+        let ranges = packing.ranges().iter().zip(pieces);
+        let wanted: Vec<usize> = ranges
+            .flat_map(|(range, piece)| piece.logits.clone().map(|row| range.start + row))
+            .collect();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
         }
-        let last: Vec<usize> = packing.ranges().iter().map(|range| range.end - 1).collect();
-        Ok(self.logits_of(hidden, &last))
-    }
-
-    fn decode(&mut self, tokens: &[(Slot, u32)]) -> Result<Vec<Vec<f32>>> {
-        let context = self.model.info.context;
-        let mut positions = Vec::with_capacity(tokens.len());
-        for (slot, token) in tokens {
-            check_ids(&[*token], &self.model.info)?;
-            match self.cache.length(slot.0) {
-                0 => return Err(Error::BadInput(format!("slot {} is empty", slot.0))),
-                full if full >= context => {
-                    let why = format!("slot {} is at the context's end, {context}", slot.0);
-                    return Err(Error::BadInput(why));
-                }
-                length => positions.push(length),
-            }
-        }
-        self.cache.reserve(positions.iter().copied().max().unwrap_or(0) + 1);
-        let ids: Vec<u32> = tokens.iter().map(|(_, token)| *token).collect();
-        let packing = Packing::single(&ids, &positions, &self.tables, &self.place.device);
-        let slots: Vec<usize> = tokens.iter().map(|(slot, _)| slot.0).collect();
-        let mut attention = Decode::new(&mut self.cache, &slots);
-        let decoder = Decoder {
-            config: &self.model.config,
-            parameters: &self.weights,
-            kernels: self.place.kernels,
-        };
-        let hidden = decoder.hidden_states(&packing, &mut attention);
-        for (slot, position) in slots.iter().zip(positions) {
-            self.cache.set_length(*slot, position + 1);
-        }
-        Ok(self.logits_of(hidden, &(0..tokens.len()).collect::<Vec<usize>>()))
-    }
-
-    fn release(&mut self, slot: Slot) {
-        self.cache.set_length(slot.0, 0);
+        let logits = device::numbers(decoder.logits(hidden, &wanted));
+        Ok(logits.chunks_exact(self.model.config.vocabulary).map(<[f32]>::to_vec).collect())
     }
 
     fn logits(&mut self, ids: &[u32]) -> Result<Vec<f32>> {

@@ -24,13 +24,15 @@ mod trainer;
 mod device;
 
 #[cfg(test)]
+mod generator_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
 use self::generator::BurnGenerator;
 use self::trainer::BurnTrainer;
-use super::{Adam, Device, Facts, Generator, Result, Trainer, Weights};
+use super::{Adam, Device, Facts, Generator, Result, Room, Trainer, Weights};
 
 /// Whether a device can be used.
 pub(super) fn ensure_device(device: Device) -> Result<()> {
@@ -38,8 +40,8 @@ pub(super) fn ensure_device(device: Device) -> Result<()> {
 }
 
 /// Opens a model to generate with.
-pub(super) fn open_generator(device: Device, dir: &Path) -> Result<Box<dyn Generator>> {
-    Ok(Box::new(BurnGenerator::open(device::open(device)?, dir)?))
+pub(super) fn open_generator(device: Device, dir: &Path, room: Room) -> Result<Box<dyn Generator>> {
+    Ok(Box::new(BurnGenerator::open(device::open(device)?, dir, room)?))
 }
 
 /// Opens a model to train.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::rotary::Rotary;
+use crate::Piece;
 
 /// Where each sequence stands in a packed batch.
 #[derive(Clone)]
@@ -35,16 +36,23 @@ impl Packing {
         Self { ids: ids.into(), ranges: ranges.into(), rotary }
     }
 
-    /// One token per sequence, each at its own position.
-    pub(crate) fn single(
-        tokens: &[u32],
-        positions: &[usize],
+    /// Packs pieces of sequences, each from its own position on.
+    pub(crate) fn pieces(
+        pieces: &[Piece<'_>],
         tables: &super::rotary::Tables,
         device: &Device,
     ) -> Self {
-        let ranges = (0..tokens.len()).map(|row| row..row + 1).collect();
-        let ids = tokens.iter().map(|id| *id as usize).collect();
-        Self { ids, ranges, rotary: tables.at(positions, device) }
+        let mut ids = Vec::new();
+        let mut ranges = Vec::with_capacity(pieces.len());
+        let mut positions = Vec::new();
+        for piece in pieces {
+            let start = ids.len();
+            ids.extend(piece.tokens.iter().map(|id| *id as usize));
+            positions.extend(piece.start..piece.start + piece.tokens.len());
+            ranges.push(start..ids.len());
+        }
+        let rotary = tables.at(&positions, device);
+        Self { ids: ids.into(), ranges: ranges.into(), rotary }
     }
 
     /// The rows of each sequence.

@@ -11,7 +11,7 @@ use super::generator::BurnGenerator;
 use super::ops::Kernels;
 use super::trainer::BurnTrainer;
 use super::weights::{Model, convert};
-use crate::{Adam, Device, Error, Generator, IGNORE, Sequence, Slot, Trainer, Weights};
+use crate::{Adam, Device, Error, IGNORE, Room, Sequence, Trainer, Weights};
 
 pub(crate) const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
 
@@ -76,47 +76,6 @@ fn packed_sequences_do_not_see_each_other() {
 }
 
 #[test]
-fn the_cache_gives_the_logits_of_the_whole_sequence() {
-    let model = Model::random(&config(4, 2, true), 5).unwrap();
-    let mut generator = BurnGenerator::new(place(), model);
-    let ids: Vec<u32> = (0..300).map(|at| (at * 11 % 61) as u32).collect();
-    let whole = generator.logits(&ids).unwrap();
-    let row = |at: usize| &whole[at * 61..(at + 1) * 61];
-    let prompts = [(Slot(3), &ids[..7]), (Slot(0), &ids[..250])];
-    let first = generator.prefill(&prompts).unwrap();
-    check_close("prefill 7", &first[0], row(6), 1e-5);
-    check_close("prefill 250", &first[1], row(249), 1e-5);
-    for step in 0..30 {
-        let tokens = [(Slot(0), ids[250 + step]), (Slot(3), ids[7 + step])];
-        let next = generator.decode(&tokens).unwrap();
-        check_close("decode long", &next[0], row(250 + step), 1e-5);
-        check_close("decode short", &next[1], row(7 + step), 1e-5);
-    }
-}
-
-#[test]
-fn a_sequence_has_the_same_logits_alone_and_in_a_batch() {
-    let ids: Vec<u32> = (0..40).map(|at| (at * 5 % 61) as u32).collect();
-    let run = |others: usize| {
-        let model = Model::random(&config(4, 2, true), 5).unwrap();
-        let mut generator = BurnGenerator::new(place(), model);
-        let mut prompts = vec![(Slot(0), &ids[..9])];
-        prompts.extend((1..=others).map(|slot| (Slot(slot), &ids[..3 + slot])));
-        let mut rows = vec![generator.prefill(&prompts).unwrap().swap_remove(0)];
-        for at in 9..20 {
-            let mut tokens = vec![(Slot(0), ids[at])];
-            tokens.extend((1..=others).map(|slot| (Slot(slot), ids[slot])));
-            rows.push(generator.decode(&tokens).unwrap().swap_remove(0));
-        }
-        rows
-    };
-    let alone = run(0);
-    for others in [1, 2, 3, 5, 7, 8, 12, 15, 30, 36] {
-        assert!(run(others) == alone, "with {others} others");
-    }
-}
-
-#[test]
 fn a_resumed_run_is_bit_for_bit_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let batch = |step: usize| sequences(&[9 + step, 20, 5]);
@@ -160,30 +119,13 @@ fn fused_and_plain_operations_agree() {
     }
 }
 
-#[test]
-fn plain_operations_generate_too() {
-    let logits = |kernels| {
-        let place = Place { kernels, ..place() };
-        let model = Model::random(&config(4, 2, true), 5).unwrap();
-        let mut generator = BurnGenerator::new(place, model);
-        let ids: Vec<u32> = (0..40).collect();
-        let mut rows = generator.prefill(&[(Slot(1), &ids[..30]), (Slot(0), &ids[..3])]).unwrap();
-        for step in 0..4 {
-            let tokens = [(Slot(0), ids[3 + step]), (Slot(1), ids[30 + step])];
-            rows.extend(generator.decode(&tokens).unwrap());
-        }
-        rows.concat()
-    };
-    check_close("logits", &logits(Kernels::Plain), &logits(Kernels::Fused), 1e-5);
-}
-
 /// Saves a small model, spoils the folder, and gives the error.
 #[track_caller]
 fn check_bad(spoil: impl FnOnce(&Path), expected: &str) {
     let dir = tempfile::tempdir().unwrap();
     Model::random(&config(4, 2, true), 5).unwrap().save(dir.path()).unwrap();
     spoil(dir.path());
-    match BurnGenerator::open(place(), dir.path()) {
+    match BurnGenerator::open(place(), dir.path(), Room::default()) {
         Err(Error::BadModel { message, .. }) => {
             assert!(message.contains(expected), "`{message}` does not say `{expected}`");
         }
@@ -299,12 +241,6 @@ fn bad_input_is_refused() {
         assert!(matches!(result, Err(Error::BadInput(_))), "{result:?}");
     }
     assert!(matches!(trainer.apply(1e-3, 1.0), Err(Error::BadInput(_))));
-    let model = Model::random(&config(4, 2, true), 5).unwrap();
-    let mut generator = BurnGenerator::new(place(), model);
-    assert!(generator.logits(&[0; 513]).is_err());
-    assert!(generator.decode(&[(Slot(0), 1)]).is_err());
-    generator.prefill(&[(Slot(0), &[0; 512])]).unwrap();
-    assert!(generator.decode(&[(Slot(0), 1)]).is_err());
 }
 
 #[test]

@@ -1,22 +1,47 @@
 //! One thread that owns a [`Generator`] and serves many requests at a time.
 //!
-//! Continuous batching: before each decode step new requests are admitted into free slots, and
-//! every sequence leaves the moment it ends. Requests arrive on a bounded channel; tokens leave on
-//! a channel of their own. Whoever drops it has cancelled.
+//! Before each step the [scheduler](crate::scheduler) says which tokens of which sequences are
+//! computed; afterwards the [sampler](crate::sampler) chooses the next token of each that has
+//! come to its end, and every sequence leaves the moment it is done. Requests arrive on a bounded
+//! channel; events leave on a channel of their own. Whoever drops it has cancelled.
 
-use std::collections::VecDeque;
+mod answer;
+mod job;
+mod meter;
+mod run;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError, TrySendError};
+use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 
-use super::{FinishReason, Generator, ModelInfo, Sampling, Slot, sampler};
+use self::job::Job;
+use self::meter::Counters;
+use self::run::Loop;
+use super::sampler::Score;
+use super::scheduler::Limits;
+use super::{FinishReason, Generator, LOGPROBS_MAX, ModelInfo, SAMPLES_MAX, Sampling};
 
-/// Requests that may wait for a slot; more is a sign that the client should slow down.
+pub use self::answer::{EVENTS_MAX, Events};
+pub use self::meter::{Health, Load, Meter, STEP_TOKENS_BOUNDS};
+
+/// Requests that may wait to be begun; more is a sign that the client should slow down.
 pub const QUEUE_MAX: usize = 1024;
 
-/// Prompt tokens that are run before the running sequences get their next token.
-const PREFILL_TOKENS_MAX: usize = 2048;
+/// Sequences worked on at a time: beyond it a step's time grows as fast as its tokens.
+const SEQUENCES_MAX: usize = 64;
+
+/// Tokens computed in a step. Sequences wait for the prompts of others no longer than this takes.
+const STEP_TOKENS_MAX: usize = 512;
+
+/// Rows of logits in a step beyond one for each sequence, for prompts whose every token is scored.
+const PROMPT_ROWS_MAX: usize = 64;
+
+/// How much the worker does at a time.
+const LIMITS: Limits = Limits {
+    step_tokens: STEP_TOKENS_MAX,
+    sequences: SEQUENCES_MAX,
+    logit_rows: SEQUENCES_MAX + PROMPT_ROWS_MAX,
+};
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -27,92 +52,98 @@ pub struct Request {
     pub sampling: Sampling,
 }
 
+/// A token of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token {
+    /// Of which of the request's answers.
+    pub sample: u32,
+    /// The token.
+    pub id: u32,
+    /// What the model thought of it, if that was asked for.
+    pub score: Option<Score>,
+}
+
 /// What comes back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// What the model thought of the prompt's tokens, all but the first; comes first if asked for.
+    Prompt(Vec<Score>),
     /// The next token.
-    Token(u32),
-    /// The end.
-    Finished(FinishReason),
-    /// The end, because the request cannot be served; says why.
+    Token(Token),
+    /// The end of one answer; after the last nothing comes.
+    Finished {
+        /// Which.
+        sample: u32,
+        /// Why.
+        reason: FinishReason,
+    },
+    /// The end of all, because the request cannot be served; says why.
     Failed(String),
 }
 
 /// Why a request was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// [`QUEUE_MAX`] requests are waiting.
     #[error("{QUEUE_MAX} requests are already waiting")]
     Full,
-    /// The thread has ended.
-    #[error("the engine has stopped")]
-    Stopped,
+    /// The prompt leaves no room for an answer, now or ever.
+    #[error(
+        "the prompt has {tokens} tokens, but {what} takes {limit} with at least one of the answer"
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Tokens of prompt and answer at most.
+        limit: usize,
+        /// What limits them.
+        what: &'static str,
+    },
+    /// The request makes no sense for this model.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The worker takes no more requests.
+    #[error("the engine is shutting down")]
+    Draining,
+    /// The worker has ended after an error.
+    #[error("the engine has stopped: {0}")]
+    Dead(String),
 }
 
-/// How busy a worker is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Sequences being generated.
-    pub running: usize,
-    /// Requests without a slot.
-    pub waiting: usize,
-    /// Tokens of prompts taken in since the start.
-    pub prompt_tokens: u64,
-    /// Tokens generated since the start.
-    pub generated_tokens: u64,
-}
-
-impl std::ops::AddAssign for Load {
-    fn add_assign(&mut self, other: Self) {
-        self.running += other.running;
-        self.waiting += other.waiting;
-        self.prompt_tokens += other.prompt_tokens;
-        self.generated_tokens += other.generated_tokens;
-    }
-}
-
-/// Counters that both sides see.
-#[derive(Debug, Default)]
-struct Counters {
-    running: AtomicUsize,
-    /// Sent, but not yet in a slot.
-    waiting: AtomicUsize,
-    prompt_tokens: AtomicU64,
-    generated_tokens: AtomicU64,
-}
-
-/// Reads a worker's counters, also after its end.
-#[derive(Debug, Clone)]
-pub struct Meter(Arc<Counters>);
-
-impl Meter {
-    /// How busy the worker is.
-    pub fn load(&self) -> Load {
-        Load {
-            running: self.0.running.load(Ordering::Relaxed),
-            waiting: self.0.waiting.load(Ordering::Relaxed),
-            prompt_tokens: self.0.prompt_tokens.load(Ordering::Relaxed),
-            generated_tokens: self.0.generated_tokens.load(Ordering::Relaxed),
+impl Refused {
+    /// Whether every other request would be refused too.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Draining | Self::Dead(_) => true,
+            Self::Full | Self::TooLong { .. } | Self::BadRequest(_) => false,
         }
     }
+}
 
-    /// Whether thread, handles and other meters are gone, so that nothing counts any more.
-    pub fn is_final(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
-    }
+/// What the thread is told.
+enum Command {
+    Add(Box<Job>),
+    /// End every request.
+    Abort,
 }
 
 /// A handle to the thread. Clones share it; it ends when the last is gone and nothing is running.
 #[derive(Debug, Clone)]
 pub struct Worker {
-    info: ModelInfo,
+    info: Arc<ModelInfo>,
+    /// Tokens of prompt and answer at most, and what limits them.
+    limit: (usize, &'static str),
     commands: SyncSender<Command>,
     counters: Arc<Counters>,
 }
 
-struct Command {
-    request: Request,
-    events: Sender<Event>,
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Add(_) => f.write_str("Add"),
+            Self::Abort => f.write_str("Abort"),
+        }
+    }
 }
 
 impl Worker {
@@ -137,23 +168,34 @@ impl Worker {
                 Some(pool.map_err(std::io::Error::other)?)
             }
         };
-        let (commands, inbox) = mpsc::sync_channel(QUEUE_MAX);
-        let info = generator.info().clone();
-        let counters = Arc::new(Counters::default());
+        // Every request holds a place in the queue, so that sending never waits; an abort may.
+        let (commands, inbox) = mpsc::sync_channel(QUEUE_MAX + 1);
+        let info = Arc::new(generator.info().clone());
+        let (context, cache) = (info.context, generator.cache());
+        let limit = match context <= cache.tokens() {
+            true => (context, "the model's context"),
+            false => (cache.tokens(), "the cache"),
+        };
+        let counters = Arc::new(Counters::new(cache.blocks));
         let shared = Arc::clone(&counters);
         thread::Builder::new().name("engine".to_owned()).spawn(move || {
-            let work = Loop::new(generator, inbox, shared);
+            let work = Loop::new(generator, inbox, shared, LIMITS);
             match pool {
                 Some(pool) => pool.install(|| work.run()),
                 None => work.run(),
             }
         })?;
-        Ok(Self { info, commands, counters })
+        Ok(Self { info, limit, commands, counters })
     }
 
     /// What the model is.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// Tokens of prompt and answer together at most.
+    pub fn context(&self) -> usize {
+        self.limit.0
     }
 
     /// How busy it is.
@@ -170,204 +212,106 @@ impl Worker {
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn try_submit(&self, request: Request) -> Result<Receiver<Event>, Refused> {
-        let (events, answer) = mpsc::channel();
-        self.counters.waiting.fetch_add(1, Ordering::Relaxed);
-        let sent = self.commands.try_send(Command { request, events });
-        sent.map(|()| answer).map_err(|error| {
-            self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
-            match error {
-                TrySendError::Full(_) => Refused::Full,
-                TrySendError::Disconnected(_) => Refused::Stopped,
-            }
-        })
+    pub fn try_submit(&self, request: Request) -> Result<Events, Refused> {
+        self.check(&request)?;
+        self.counters.try_enter()?;
+        self.send(request, None)
     }
 
-    /// Hands a request over, waiting for room.
+    /// As [`Worker::try_submit`]; `notify` is called on the engine's thread after each event and at
+    /// the end, and must not wait.
     ///
     /// # Errors
-    /// [`Refused::Stopped`].
-    pub fn submit(&self, request: Request) -> Result<Receiver<Event>, Refused> {
-        let (events, answer) = mpsc::channel();
-        self.counters.waiting.fetch_add(1, Ordering::Relaxed);
-        let sent = self.commands.send(Command { request, events });
-        sent.map(|()| answer).map_err(|_| {
-            self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
-            Refused::Stopped
-        })
-    }
-}
-
-/// A sequence in a slot.
-struct Running {
-    slot: Slot,
-    request: Request,
-    events: Sender<Event>,
-    generated: usize,
-    /// The token to be decoded next.
-    last: u32,
-}
-
-/// What became of a sequence after a token.
-enum Progress {
-    Goes(u32),
-    Ends(Event),
-    Cancelled,
-}
-
-/// The thread's own state.
-struct Loop {
-    generator: Box<dyn Generator>,
-    inbox: Receiver<Command>,
-    counters: Arc<Counters>,
-    free: Vec<Slot>,
-    waiting: VecDeque<Command>,
-    running: Vec<Running>,
-}
-
-impl Loop {
-    fn new(
-        generator: Box<dyn Generator>,
-        inbox: Receiver<Command>,
-        counters: Arc<Counters>,
-    ) -> Self {
-        let free = (0..generator.slots()).rev().map(Slot).collect();
-        let (waiting, running) = (VecDeque::new(), Vec::new());
-        Self { generator, inbox, counters, free, waiting, running }
+    /// [`Refused`].
+    pub fn try_submit_with(
+        &self,
+        request: Request,
+        notify: Box<dyn Fn() + Send>,
+    ) -> Result<Events, Refused> {
+        self.check(&request)?;
+        self.counters.try_enter()?;
+        self.send(request, Some(notify))
     }
 
-    fn run(mut self) {
-        while self.receive() {
-            self.admit();
-            self.step();
-            self.counters.running.store(self.running.len(), Ordering::Relaxed);
-        }
+    /// Hands a request over, waiting for room in the queue.
+    ///
+    /// # Errors
+    /// [`Refused`], but never [`Refused::Full`].
+    pub fn submit(&self, request: Request) -> Result<Events, Refused> {
+        self.check(&request)?;
+        self.counters.enter()?;
+        self.send(request, None)
     }
 
-    /// Takes what has arrived, waiting only if there is nothing to do; false at the very end.
-    fn receive(&mut self) -> bool {
-        if self.running.is_empty() && self.waiting.is_empty() {
-            match self.inbox.recv() {
-                Ok(command) => self.waiting.push_back(command),
-                Err(_) => return false,
+    /// Takes no more requests; those that are here go on to their end.
+    pub fn drain(&self) {
+        self.counters.drain();
+    }
+
+    /// Ends every request that is here; their readers are told.
+    ///
+    /// # Errors
+    /// If the thread has ended already.
+    pub fn abort(&self) -> Result<(), Refused> {
+        self.commands.send(Command::Abort).map_err(|_| self.ended())
+    }
+
+    /// Requests that are here and did not end.
+    pub fn unfinished(&self) -> usize {
+        self.counters.unfinished()
+    }
+
+    fn send(
+        &self,
+        request: Request,
+        notify: Option<Box<dyn Fn() + Send>>,
+    ) -> Result<Events, Refused> {
+        let (outlet, events) = answer::channel(notify);
+        let job = Box::new(Job::new(request, outlet, &self.info, self.limit.0));
+        match self.commands.send(Command::Add(job)) {
+            Ok(()) => Ok(events),
+            Err(_) => {
+                self.counters.left_queue();
+                self.counters.ended();
+                Err(self.ended())
             }
         }
-        // No more than can be admitted: the rest keeps its place in the bounded channel.
-        while self.waiting.len() < self.free.len() {
-            match self.inbox.try_recv() {
-                Ok(command) => self.waiting.push_back(command),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
-        }
-        true
     }
 
-    /// Gives waiting requests free slots and runs their prompts.
-    fn admit(&mut self) {
-        let mut batch: Vec<Running> = Vec::new();
-        let mut tokens = 0;
-        while !self.free.is_empty() && (batch.is_empty() || tokens < PREFILL_TOKENS_MAX) {
-            let Some(Command { request, events }) = self.waiting.pop_front() else { break };
-            self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
-            if let Some(event) = refusal(&request, self.generator.info()) {
-                // A receiver that is gone has cancelled: nothing to tell.
-                drop(events.send(event));
-                continue;
-            }
-            tokens += request.prompt.len();
-            self.counters.prompt_tokens.fetch_add(request.prompt.len() as u64, Ordering::Relaxed);
-            let slot = self.free.pop().expect("the loop runs only while a slot is free");
-            batch.push(Running { slot, request, events, generated: 0, last: 0 });
-        }
-        if batch.is_empty() {
-            return;
-        }
-        let prompts: Vec<(Slot, &[u32])> =
-            batch.iter().map(|one| (one.slot, one.request.prompt.as_slice())).collect();
-        let logits = self.generator.prefill(&prompts);
-        self.advance(batch, logits);
+    fn ended(&self) -> Refused {
+        let why = self.meter().health().dead;
+        Refused::Dead(why.unwrap_or_else(|| "its thread has ended".to_owned()))
     }
 
-    /// One token for every running sequence.
-    fn step(&mut self) {
-        if self.running.is_empty() {
-            return;
+    /// Why a request can never be served.
+    fn check(&self, request: &Request) -> Result<(), Refused> {
+        let Request { prompt, sampling } = request;
+        let bad = |why: String| Err(Refused::BadRequest(why));
+        if prompt.is_empty() {
+            return bad("the prompt is empty".to_owned());
         }
-        let batch = std::mem::take(&mut self.running);
-        let tokens: Vec<(Slot, u32)> = batch.iter().map(|one| (one.slot, one.last)).collect();
-        let logits = self.generator.decode(&tokens);
-        self.advance(batch, logits);
-    }
-
-    /// Samples from the logits of each; what goes on is running, what ends frees its slot.
-    fn advance(&mut self, batch: Vec<Running>, logits: super::Result<Vec<Vec<f32>>>) {
-        let logits = match logits {
-            Ok(logits) => logits,
-            Err(error) => {
-                for one in batch {
-                    drop(one.events.send(Event::Failed(error.to_string())));
-                    self.generator.release(one.slot);
-                    self.free.push(one.slot);
-                }
-                return;
-            }
-        };
-        let context = self.generator.info().context;
-        for (mut one, logits) in batch.into_iter().zip(logits) {
-            let before = one.generated;
-            let progress = progress(&mut one, &logits, context);
-            let new = (one.generated - before) as u64;
-            self.counters.generated_tokens.fetch_add(new, Ordering::Relaxed);
-            match progress {
-                Progress::Goes(token) => {
-                    one.last = token;
-                    self.running.push(one);
-                    continue;
-                }
-                Progress::Ends(event) => drop(one.events.send(event)),
-                Progress::Cancelled => {}
-            }
-            self.generator.release(one.slot);
-            self.free.push(one.slot);
+        let (limit, what) = self.limit;
+        let needed = prompt.len() + usize::from(sampling.max_tokens > 0);
+        if needed > limit {
+            return Err(Refused::TooLong { tokens: prompt.len(), limit, what });
         }
-    }
-}
-
-/// Why a request can never be served, or its end if it asks for nothing.
-fn refusal(request: &Request, info: &ModelInfo) -> Option<Event> {
-    let (length, context) = (request.prompt.len(), info.context);
-    if length == 0 {
-        return Some(Event::Failed("the prompt is empty".to_owned()));
-    }
-    if length > context {
-        let why = format!("the prompt has {length} tokens, the model's context is {context}");
-        return Some(Event::Failed(why));
-    }
-    let vocabulary = info.vocabulary;
-    if let Some(id) = request.prompt.iter().find(|id| **id as usize >= vocabulary) {
-        let why = format!("id {id} is outside the vocabulary of {vocabulary}");
-        return Some(Event::Failed(why));
-    }
-    (request.sampling.max_tokens == 0).then_some(Event::Finished(FinishReason::Length))
-}
-
-fn progress(one: &mut Running, logits: &[f32], context: usize) -> Progress {
-    let sampling = &one.request.sampling;
-    let position = one.request.prompt.len() + one.generated;
-    let token = match sampler::sample(logits, sampling, position) {
-        Ok(token) => token,
-        Err(error) => return Progress::Ends(Event::Failed(error.to_string())),
-    };
-    if sampling.stop_ids.contains(&token) {
-        return Progress::Ends(Event::Finished(FinishReason::Stop));
-    }
-    one.generated += 1;
-    if one.events.send(Event::Token(token)).is_err() {
-        return Progress::Cancelled;
-    }
-    match one.generated == sampling.max_tokens || position + 1 >= context {
-        true => Progress::Ends(Event::Finished(FinishReason::Length)),
-        false => Progress::Goes(token),
+        let vocabulary = self.info.vocabulary;
+        if let Some(id) = prompt.iter().find(|id| **id as usize >= vocabulary) {
+            return bad(format!("id {id} is outside the vocabulary of {vocabulary}"));
+        }
+        if !(1..=SAMPLES_MAX).contains(&sampling.n) {
+            return bad(format!(
+                "{} answers were asked for; 1 to {SAMPLES_MAX} are given",
+                sampling.n
+            ));
+        }
+        let logprobs = sampling.logprobs.max(sampling.prompt_logprobs).unwrap_or(0);
+        if logprobs > LOGPROBS_MAX {
+            return bad(format!(
+                "{logprobs} logprobs were asked for; at most {LOGPROBS_MAX} are given"
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,10 @@
 
 pub(crate) mod fused;
 mod kernels;
+mod pages;
 pub(crate) mod plain;
+
+pub(crate) use self::pages::{Pages, Span};
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -135,41 +138,4 @@ impl Kernels {
             Self::Fused => fused::adamw(old, gradient, decays, step),
         }
     }
-
-    /// Overwrites rows of a cache with columns of new rows, from `column` on.
-    pub(crate) fn write_rows(
-        self,
-        cache: &mut Tensor<2>,
-        rows: &[usize],
-        new: &Tensor<2>,
-        column: usize,
-    ) {
-        match self {
-            Self::Plain => plain::write_rows(cache, rows, new, column),
-            Self::Fused => fused::write_rows(cache, rows, new, column),
-        }
-    }
-
-    /// One query per sequence against what a cache remembers of it.
-    pub(crate) fn attend_past(
-        self,
-        qkv: Tensor<2>,
-        cache: (&Tensor<2>, &Tensor<2>),
-        past: &Past,
-        heads: Heads,
-    ) -> Tensor<2> {
-        match self {
-            Self::Plain => plain::attend_past(qkv, cache, past, heads),
-            Self::Fused => fused::attend_past(qkv, cache, past, heads),
-        }
-    }
-}
-
-/// Which rows of a cache each sequence of a batch sees.
-#[derive(Debug, Clone)]
-pub(crate) struct Past {
-    /// The first row of each sequence.
-    pub(crate) starts: Vec<usize>,
-    /// How many rows from there.
-    pub(crate) lengths: Vec<usize>,
 }

@@ -2,7 +2,6 @@
 
 use burn::tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
-use super::Past;
 use crate::Adam;
 use crate::burn::adamw::{Step, Trained};
 use crate::burn::decoder::Heads;
@@ -97,34 +96,6 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tenso
     picked.sum().neg()
 }
 
-/// One query per sequence against what a cache remembers of it.
-pub(crate) fn attend_past(
-    qkv: Tensor<2>,
-    cache: (&Tensor<2>, &Tensor<2>),
-    past: &Past,
-    heads: Heads,
-) -> Tensor<2> {
-    let device = qkv.device();
-    let sequences = past.lengths.len();
-    let longest = past.lengths.iter().copied().max().unwrap_or(0);
-    let shared = heads.query / heads.kv;
-    let query = qkv.narrow(1, 0, heads.query_width());
-    let query = query.reshape([sequences, heads.kv, shared, heads.size]);
-    let rows = past.starts.iter().flat_map(|start| *start..start + longest);
-    let seen = integers(rows, &device);
-    let split = |kv: &Tensor<2>| {
-        let kv = kv.clone().select(0, seen.clone());
-        kv.reshape([sequences, longest, heads.kv, heads.size]).swap_dims(1, 2)
-    };
-    let beyond = |length: &usize| (0..longest).map(|at| at >= *length).collect::<Vec<bool>>();
-    let hidden: Vec<bool> = past.lengths.iter().flat_map(beyond).collect();
-    let hidden = TensorData::new(hidden, [sequences, 1, 1, longest]);
-    let hidden = Tensor::<4, Bool>::from_data(hidden, &device);
-    let scores = query.matmul(split(cache.0).transpose()) * (1.0 / (heads.size as f64).sqrt());
-    let scores = scores.mask_fill(hidden, f32::NEG_INFINITY);
-    activation::softmax(scores, 3).matmul(split(cache.1)).reshape([sequences, heads.query_width()])
-}
-
 /// Overwrites rows of a cache with columns of new rows, from `column` on.
 pub(crate) fn write_rows(cache: &mut Tensor<2>, rows: &[usize], new: &Tensor<2>, column: usize) {
     let new = new.clone().narrow(1, column, cache.dims()[1]);
@@ -132,7 +103,8 @@ pub(crate) fn write_rows(cache: &mut Tensor<2>, rows: &[usize], new: &Tensor<2>,
     cache.inplace(|cache| cache.select_assign(0, rows, new, IndexingUpdateOp::Assign));
 }
 
-fn integers(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
+/// Indices as burn takes them.
+pub(crate) fn integers(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i64> = values.map(|value| value as i64).collect();
     let count = values.len();
     Tensor::from_data(TensorData::new(values, [count]), device)

@@ -11,7 +11,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 
-pub(crate) use self::host::{adamw, attend_past, square_sum, write_rows};
+pub(crate) use self::host::{adamw, square_sum};
 
 use self::backward::FusedBack;
 use super::kernels::rotate::Angles;
@@ -94,11 +94,11 @@ const PRODUCT_NUMBERS_MIN: usize = 257;
 
 type Host = FloatTensor<Flex>;
 
-fn host<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Host {
+pub(super) fn host<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Host {
     Host::from_data(TensorData::new(values, shape))
 }
 
-fn dims(x: &Host) -> [usize; 2] {
+pub(super) fn dims(x: &Host) -> [usize; 2] {
     let shape = x.layout().shape();
     [shape[0], shape[1]]
 }

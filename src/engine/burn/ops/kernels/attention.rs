@@ -1,4 +1,4 @@
-//! Causal grouped-query attention, sequence by sequence, and against a cache.
+//! Causal grouped-query attention, sequence by sequence.
 //!
 //! Rows are `[queries | keys | values]`. Scores are computed for a block of queries at a time
 //! against the keys up to the block's end, so half of the square is never computed and memory
@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::vector::{add_scaled, dot, exp, greatest, sum, vectorized};
+use super::vector::{dot, exp, greatest, sum, vectorized};
 use crate::burn::decoder::Heads;
 use crate::burn::gemm::{Target, View, product};
 
@@ -181,35 +181,6 @@ vectorized! {
             let mean = dot(of_seen, weights);
             for (of_score, weight) in of_seen.iter_mut().zip(weights) {
                 *of_score = weight * (*of_score - mean);
-            }
-        }
-    }
-}
-
-/// What a cache remembers of one sequence: rows of keys and of values.
-#[derive(Clone, Copy)]
-pub(crate) struct Remembered<'a> {
-    pub(crate) keys: &'a [f32],
-    pub(crate) values: &'a [f32],
-}
-
-vectorized! {
-    /// One row of queries against one sequence; `out` is as wide as the queries.
-    fn attend_past(out: &mut [f32], query: &[f32], past: Remembered<'_>, heads: Heads) {
-        let width = heads.kv_width();
-        let shared = heads.query / heads.kv;
-        let mut scores = vec![0.0_f32; past.keys.len() / width];
-        for head in 0..heads.query {
-            let columns = head * heads.size..(head + 1) * heads.size;
-            let from = head / shared * heads.size;
-            let (query, out) = (&query[columns.clone()], &mut out[columns]);
-            for (score, key) in scores.iter_mut().zip(past.keys.chunks_exact(width)) {
-                *score = dot(query, &key[from..from + heads.size]) * scale(heads);
-            }
-            softmax(&mut scores);
-            out.fill(0.0);
-            for (score, value) in scores.iter().zip(past.values.chunks_exact(width)) {
-                add_scaled(out, &value[from..from + heads.size], *score);
             }
         }
     }

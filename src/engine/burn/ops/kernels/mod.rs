@@ -5,6 +5,7 @@ pub(crate) mod cross_entropy;
 pub(crate) mod gated;
 pub(crate) mod norm;
 pub(crate) mod optimizer;
+pub(crate) mod paged;
 pub(crate) mod rotate;
 mod vector;
 
