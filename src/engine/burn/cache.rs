@@ -67,6 +67,25 @@ impl Cache {
         };
         Self { heads, layers }
     }
+
+    /// Bytes that were asked of the system for it.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
+        fn host<T>(layers: &[Host<T>]) -> usize {
+            let numbers =
+                layers.iter().map(|layer| layer.keys.capacity() + layer.values.capacity());
+            numbers.sum::<usize>() * size_of::<T>()
+        }
+        let bytes = match &self.layers {
+            Layers::F32(layers) => host(layers),
+            Layers::Bf16(layers) => host(layers),
+            Layers::Device(layers) => {
+                let numbers = layers.iter().map(|(key, _)| 2 * key.dims()[0] * key.dims()[1]);
+                numbers.sum::<usize>() * size_of::<f32>()
+            }
+        };
+        bytes as u64
+    }
 }
 
 /// Pieces of a step: what is new is written, then each row sees its sequence up to itself.

@@ -145,7 +145,7 @@ impl Decoder<'_> {
             }
             Some(norms) => {
                 let qkv_tw = self.biased(qkv_tw, layer, Part::QkvBias);
-                let qkv_tw = self.norm_heads(qkv_tw, norms);
+                let qkv_tw = self.norm_heads(&qkv_tw, &norms);
                 self.kernels.bias_and_rotate(qkv_tw, None, rotary, heads)
             }
         }
@@ -153,7 +153,7 @@ impl Decoder<'_> {
 
     /// Each head of the queries and of the keys divided by its own root mean square; `norms` are
     /// the weights for both, one after the other.
-    fn norm_heads(self, qkv_tw: Tensor<2>, norms: Tensor<2>) -> Tensor<2> {
+    fn norm_heads(self, qkv_tw: &Tensor<2>, norms: &Tensor<2>) -> Tensor<2> {
         let (heads, epsilon) = (self.config.heads(), self.config.norm_epsilon);
         let tokens = qkv_tw.dims()[0];
         let part = |from: usize, count: usize| qkv_tw.clone().narrow(1, from, count);

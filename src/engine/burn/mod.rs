@@ -17,14 +17,13 @@ mod weights;
 
 mod cache;
 mod generator;
+mod plan;
 
 mod adamw;
 mod trainer;
 
 mod device;
 
-#[cfg(test)]
-mod generator_tests;
 #[cfg(test)]
 mod tests;
 

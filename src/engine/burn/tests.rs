@@ -163,10 +163,11 @@ fn a_bad_folder_says_which_file_or_tensor_is_wrong() {
     check_bad(|dir| set(dir, "vocab_size", json!(60)), "`model.embed_tokens.weight` has shape");
     check_bad(|dir| set(dir, "tie_word_embeddings", json!(false)), "`lm_head.weight` is missing");
     check_bad(|dir| set(dir, "architectures", json!(["Mystery"])), "architecture `Mystery`");
-    check_bad(|dir| set(dir, "use_sliding_window", json!(true)), "sliding-window");
+    let sliding = json!(["sliding_attention", "full_attention"]);
+    check_bad(|dir| set(dir, "layer_types", sliding), "sliding-window");
     check_bad(|dir| set(dir, "hidden_act", json!("gelu")), "activation `gelu`");
-    check_bad(|dir| set(dir, "rope_scaling", json!({"type": "yarn"})), "`yarn`");
-    check_bad(|dir| set(dir, "num_attention_heads", json!(0)), "0 attention heads");
+    check_bad(|dir| set(dir, "rope_scaling", json!({"type": "dynamic"})), "`dynamic`");
+    check_bad(|dir| set(dir, "num_attention_heads", json!(0)), "`num_attention_heads` is 0");
     check_bad(|dir| set(dir, "hidden_size", json!("wide")), "`config.json`");
 }
 
@@ -210,7 +211,8 @@ fn a_missing_shard_is_named() {
     check_bad(
         |dir| {
             shard(dir);
-            fs::copy(dir.join("model-00001-of-00002.safetensors"), dir.join(second)).unwrap();
+            let nothing: [(&str, safetensors::tensor::TensorView<'_>); 0] = [];
+            fs::write(dir.join(second), safetensors::serialize(nothing, None).unwrap()).unwrap();
         },
         &format!("in `{second}`, which lacks it"),
     );

@@ -36,16 +36,25 @@ pub(crate) struct Model {
     pub(crate) values: Vec<Vec<f32>>,
 }
 
+/// Whether a model of this configuration, whose weights take so many bytes, is to be loaded.
+type Fits<'a> = &'a mut dyn FnMut(&DecoderConfig, u64) -> Result<()>;
+
 impl Model {
     /// Reads a folder, or draws the dummy that is named instead of one.
     pub(crate) fn load(dir: &Path) -> Result<Self> {
+        Self::load_if(dir, &mut |_, weight_bytes| memory::require(weight_bytes))
+    }
+
+    /// The same, if `fits` agrees to the configuration and the bytes of its weights; it is asked
+    /// after all else was checked, and before anything is allocated.
+    pub(crate) fn load_if(dir: &Path, fits: Fits<'_>) -> Result<Self> {
         match dummy::named(dir) {
-            Some(dummy) => Self::dummy(&dummy?),
-            None => Self::read(dir),
+            Some(dummy) => Self::dummy(&dummy?, fits),
+            None => Self::read(dir, fits),
         }
     }
 
-    fn read(dir: &Path) -> Result<Self> {
+    fn read(dir: &Path, fits: Fits<'_>) -> Result<Self> {
         let original = read_json(dir, CONFIG)?;
         let generation = match dir.join(GENERATION_CONFIG).exists() {
             true => read_json(dir, GENERATION_CONFIG)?,
@@ -56,7 +65,7 @@ impl Model {
         let found = shards.parse().map_err(|why| bad(dir, why))?;
         let tensors = file_tensors(&model.config);
         check(&tensors, model.config.tied, &found).map_err(|why| bad(dir, why))?;
-        memory::require(model.host_bytes())?;
+        fits(&model.config, model.host_bytes())?;
         model.values = fill(&model.config, &tensors, &found).map_err(|why| bad(dir, why))?;
         Ok(model)
     }
@@ -84,10 +93,10 @@ impl Model {
 
     /// Random weights for speed and soak tests: quick to draw, the same on every machine. Biases
     /// are drawn too; norms are 1.
-    fn dummy(dummy: &Dummy) -> Result<Self> {
+    fn dummy(dummy: &Dummy, fits: Fits<'_>) -> Result<Self> {
         let bad = |why| bad(Path::new(&dummy.name), why);
         let mut model = Self::empty(&dummy.config, Value::Null).map_err(bad)?;
-        memory::require(model.host_bytes())?;
+        fits(&model.config, model.host_bytes())?;
         model.values = allocate(&model.config);
         // As wide as a normal distribution of that deviation.
         let half_width = (model.config.initializer_range * 3.0_f64.sqrt()) as f32;
@@ -115,7 +124,8 @@ impl Model {
         self.info.parameters * size_of::<f32>() as u64
     }
 
-    fn empty(original: &Value, generation: Value) -> Result<Self, String> {
+    /// A configuration without its weights.
+    pub(crate) fn empty(original: &Value, generation: Value) -> Result<Self, String> {
         let hf = HfConfig::parse(original)?;
         let config = architectures::decoder(&hf)?;
         let sizes = parameters(&config);

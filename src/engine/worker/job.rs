@@ -19,6 +19,8 @@ pub(super) struct Job {
     limit: usize,
     /// Of each answer that goes on, unless it is being computed.
     pub(super) samplers: BTreeMap<u32, Sampler>,
+    /// Answers that did not end.
+    pub(super) going: u32,
     /// Whether it has left the queue.
     pub(super) begun: bool,
     /// What the model thought of the prompt so far.
@@ -42,7 +44,7 @@ impl Job {
         let mut samplers = BTreeMap::new();
         samplers.insert(0, Sampler::new(&request.sampling, 0, &request.prompt));
         let prompt_scores = Vec::new();
-        Self { request, outlet, ends, limit, samplers, begun: false, prompt_scores }
+        Self { request, outlet, ends, limit, samplers, going: 1, begun: false, prompt_scores }
     }
 
     /// Whether nothing is to be computed.
@@ -63,6 +65,7 @@ impl Job {
         for sample in 1..n {
             self.samplers.insert(sample, Sampler::new(sampling, sample, &self.request.prompt));
         }
+        self.going = n;
         1..n
     }
 

@@ -81,7 +81,10 @@ impl Loop {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Add(job) => self.add(*job),
-            Command::Abort => self.end_all("the engine is shutting down"),
+            Command::Abort => {
+                self.end_all("the engine is shutting down");
+                self.report(0);
+            }
         }
     }
 
@@ -221,7 +224,8 @@ impl Loop {
             }
             Next::Ends(with_token) => {
                 job.samplers.remove(&order.sample);
-                let is_last = job.samplers.is_empty();
+                job.going -= 1;
+                let is_last = job.going == 0;
                 self.scheduler.remove(|other| other == order);
                 if is_last {
                     self.forget(order.request);

@@ -92,6 +92,17 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Arc<[usize]>) -> Tensor<
 const PRODUCT_ROWS_MIN: usize = 8;
 const PRODUCT_NUMBERS_MIN: usize = 257;
 
+/// With at most this many rows and columns it adds up blocks of this depth, else of another.
+const PRODUCT_SMALL: usize = 64;
+const PRODUCT_SMALL_DEPTH: usize = 512;
+
+/// How many rows to compute a product with, so that each is the same with any number of others.
+fn product_rows(rows: usize, columns: usize, depth: usize) -> usize {
+    let is_small = columns <= PRODUCT_SMALL && depth > PRODUCT_SMALL_DEPTH;
+    let least = if is_small { PRODUCT_SMALL + 1 } else { PRODUCT_ROWS_MIN };
+    rows.max(least).max(PRODUCT_NUMBERS_MIN.div_ceil(columns))
+}
+
 type Host = FloatTensor<Flex>;
 
 pub(super) fn host<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Host {
@@ -122,7 +133,7 @@ impl Fused for Flex {
     fn own_linear(x: Host, weight: Host) -> Host {
         let ([rows, depth], [columns, _]) = (dims(&x), dims(&weight));
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
-        let padded = rows.max(PRODUCT_ROWS_MIN).max(PRODUCT_NUMBERS_MIN.div_ceil(columns));
+        let padded = product_rows(rows, columns, depth);
         let mut copy = Vec::new();
         let x: &[f32] = match rows < padded {
             true => {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::cache;
-use super::decoder::Heads;
-use super::device::Place;
-use super::generator::BurnGenerator;
-use super::ops::Kernels;
-use super::tests::{check_close, config, place};
-use super::weights::Model;
+use super::BurnGenerator;
+use crate::burn::cache;
+use crate::burn::decoder::Heads;
+use crate::burn::device::{self, Place};
+use crate::burn::ops::Kernels;
+use crate::burn::plan::Plan;
+use crate::burn::tests::{check_close, config, place};
+use crate::burn::weights::Model;
 use crate::worker::{Event, Events, Request, Worker};
 use crate::{BLOCK_TOKENS, CacheType, Error, Generator, Piece, Room, Sampling};
 
@@ -37,8 +38,14 @@ impl Tables {
 }
 
 fn generator(heads: (usize, usize), kernels: Kernels, room: Room) -> BurnGenerator {
-    let model = Model::random(&config(heads.0, heads.1, true), 5).unwrap();
-    BurnGenerator::new(Place { kernels, ..place() }, model, room)
+    let config = config(heads.0, heads.1, true);
+    open(&config, Place { kernels, ..place() }, room)
+}
+
+fn open(config: &serde_json::Value, place: Place, room: Room) -> BurnGenerator {
+    let model = Model::random(config, 5).unwrap();
+    let plan = Plan::new(&model.config, 0, room, None).unwrap();
+    BurnGenerator::new(place, model, (plan, room.cache_type))
 }
 
 fn ids(count: usize, step: usize) -> Vec<u32> {
@@ -134,12 +141,12 @@ fn logits_are_bit_for_bit_the_same_in_any_batch_and_cut_into_any_pieces() {
 fn a_long_sequence_reads_its_cache_segment_by_segment() {
     let mut config = config(4, 2, true);
     config["max_position_embeddings"] = 2000.into();
-    let open = |cache_type| {
+    let with = |cache_type| {
         let room = Room { cache_type, ..Room::default() };
-        BurnGenerator::new(place(), Model::random(&config, 5).unwrap(), room)
+        open(&config, place(), room)
     };
     let ids = ids(1300, 13);
-    let mut generator = open(CacheType::F32);
+    let mut generator = with(CacheType::F32);
     let whole = generator.logits(&ids).unwrap();
     let alone = in_pieces(&mut generator, &ids, &[512], 0);
     check_close("in f32", &alone, &whole[1299 * 61..], 2e-5);
@@ -151,7 +158,7 @@ fn a_long_sequence_reads_its_cache_segment_by_segment() {
         let logits = pool.install(|| in_pieces(&mut generator, &ids, &[1299, 1], 0));
         assert!(logits == alone, "on {threads} threads");
     }
-    let halved = in_pieces(&mut open(CacheType::Bf16), &ids, &[512], 0);
+    let halved = in_pieces(&mut with(CacheType::Bf16), &ids, &[512], 0);
     assert!(halved != alone);
     check_close("in bf16", &halved, &alone, 0.05);
 }
@@ -166,13 +173,13 @@ fn a_product_has_the_same_rows_however_many_there_are() {
         let number = |at: usize| ((at * 7919 % 1009) as f32 - 504.0) / 300.0;
         let matrix = |rows: usize, columns: usize, from: usize| {
             let values = (0..rows * columns).map(|at| number(at + from)).collect();
-            super::device::matrix(values, [rows, columns], &place().device)
+            device::matrix(values, [rows, columns], &place().device)
         };
         let weight = matrix(outputs, inputs, 3);
         let mut first = None;
         for rows in [1, 2, 3, 7, 8, 9, 16, 31, 64, 65, 100, 256, 512] {
             let product = Kernels::Fused.linear(matrix(rows, inputs, 0), weight.clone());
-            let row = super::device::numbers(product.narrow(0, 0, 1));
+            let row = device::numbers(product.narrow(0, 0, 1));
             let expected = first.get_or_insert_with(|| row.clone());
             assert!(row == *expected, "{outputs} by {inputs} with {rows} rows");
         }

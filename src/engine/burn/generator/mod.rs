@@ -4,21 +4,17 @@ use std::path::Path;
 
 use burn::tensor::Tensor;
 
-use super::cache::{Cache, Paged, block_bytes};
+use super::cache::{Cache, Paged};
 use super::decoder::{Decoder, WithinBatch};
 use super::device::{self, Place};
+use super::ops::Kernels;
 use super::packing::Packing;
 use super::parameters::parameters;
+use super::plan::Plan;
 use super::rotary::Tables;
 use super::trainer::check_ids;
 use super::weights::Model;
-use crate::{BLOCK_TOKENS, CacheShape, Error, Generator, ModelInfo, Piece, Result, Room};
-
-/// Sequences of full length that the cache holds at most: there are never more at a time.
-const SEQUENCES_MAX: u64 = 64;
-
-/// Bytes of the cache if nothing else was asked for and one sequence does not need more.
-const CACHE_BYTES: u64 = 2 << 30;
+use crate::{CacheShape, CacheType, Error, Generator, ModelInfo, Piece, Result, Room, memory};
 
 /// Rows of which logits are computed at a time, so that long sequences fit.
 const LOGIT_ROWS: usize = 512;
@@ -34,22 +30,39 @@ pub(crate) struct BurnGenerator {
 }
 
 impl BurnGenerator {
-    /// Loads a folder onto a device.
+    /// Loads a folder onto a device, if model and cache fit into what is free.
     pub(crate) fn open(place: Place, dir: &Path, room: Room) -> Result<Self> {
-        Ok(Self::new(place, Model::load(dir)?, room))
+        // The cache of a GPU is in its own memory, of which burn says nothing before it is used.
+        let free_bytes = match place.kernels {
+            Kernels::Fused => memory::free_bytes(),
+            Kernels::Plain => None,
+        };
+        let mut planned = None;
+        let model = Model::load_if(dir, &mut |config, weight_bytes| {
+            if place.kernels == Kernels::Plain {
+                memory::require(weight_bytes)?;
+            }
+            planned = Some(Plan::new(config, weight_bytes, room, free_bytes)?);
+            Ok(())
+        })?;
+        let plan = planned.expect("a model is loaded only if its plan was made");
+        Ok(Self::new(place, model, (plan, room.cache_type)))
     }
 
-    pub(crate) fn new(place: Place, mut model: Model, room: Room) -> Self {
+    pub(crate) fn new(
+        place: Place,
+        mut model: Model,
+        (plan, cache_type): (Plan, CacheType),
+    ) -> Self {
         let values = std::mem::take(&mut model.values);
         let weights = (values.into_iter().zip(parameters(&model.config)))
             .map(|(values, parameter)| device::matrix(values, parameter.shape, &place.device))
             .collect();
-        model.info.context = room.context.unwrap_or(usize::MAX).min(model.info.context);
+        model.info.context = plan.context;
         let config = &model.config;
-        let shape = cache_shape(config.layers, config.heads(), model.info.context, room);
-        let cache = Cache::new(config.layers, config.heads(), (shape, room.cache_type), &place);
+        let cache = Cache::new(config.layers, config.heads(), (plan.shape, cache_type), &place);
         let tables = Tables::new(config.head_size, &config.rope);
-        Self { weights, tables, shape, cache, place, model }
+        Self { weights, tables, shape: plan.shape, cache, place, model }
     }
 
     fn decoder(&self) -> Decoder<'_> {
@@ -76,23 +89,6 @@ impl BurnGenerator {
         }
         Ok(())
     }
-}
-
-/// As many blocks as were asked for, or as are worth having, but one sequence of full length at
-/// least.
-fn cache_shape(
-    layers: usize,
-    heads: super::decoder::Heads,
-    context: usize,
-    room: Room,
-) -> CacheShape {
-    let block = block_bytes(layers, heads, room.cache_type);
-    let sequence = context.div_ceil(BLOCK_TOKENS) as u64;
-    let blocks = match room.cache_bytes {
-        Some(bytes) => (bytes / block).max(1),
-        None => (CACHE_BYTES / block).clamp(sequence, sequence * SEQUENCES_MAX),
-    };
-    CacheShape { block_size: BLOCK_TOKENS, blocks: blocks as usize }
 }
 
 impl Generator for BurnGenerator {
@@ -139,3 +135,6 @@ impl Generator for BurnGenerator {
         Ok(logits)
     }
 }
+
+#[cfg(test)]
+mod tests;
