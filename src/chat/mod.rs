@@ -3,6 +3,7 @@
 //! Answers; does not remember: the store is its callers' business.
 
 pub mod answer;
+pub mod defaults;
 pub mod local;
 pub mod prompt;
 pub mod remote;

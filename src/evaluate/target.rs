@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::protocol::hex;
 use super::{Config, Problem, Protocol};
+use crate::engine::dummy;
 use crate::hint::Hinted;
 use crate::records::RunState;
 use crate::stage;
@@ -74,7 +75,7 @@ pub(super) fn targets(
     Ok(targets)
 }
 
-/// Name and folder of `model`: a finished run, `untrained`, or a folder.
+/// Name and folder of `model`: a finished run, `untrained`, a dummy, or a folder.
 fn folder(store: &Store, config: &Config, model: &str) -> anyhow::Result<(String, PathBuf)> {
     let run = store.run_named(model)?.filter(|run| run.state == RunState::Done);
     if let Some(run) = run {
@@ -84,6 +85,9 @@ fn folder(store: &Store, config: &Config, model: &str) -> anyhow::Result<(String
         && let Some(dir) = beginning(store, config)?
     {
         return Ok((model.to_owned(), dir));
+    }
+    if dummy::named(Path::new(model)).is_some() {
+        return Ok((model.to_owned(), PathBuf::from(model)));
     }
     let named = store.dir().join("models").join(model);
     for dir in [named, PathBuf::from(model)] {
@@ -122,8 +126,12 @@ fn folder_name(dir: &Path) -> String {
     }
 }
 
-/// SHA-256 over everything in the folder that decides what the model answers.
+/// SHA-256 over everything in the folder that decides what the model answers; a dummy's name says
+/// it all.
 fn fingerprint(dir: &Path) -> anyhow::Result<String> {
+    if dummy::named(dir).is_some() {
+        return Ok(dir.display().to_string());
+    }
     let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
         .with_context(|| format!("could not read the model folder `{}`", dir.display()))?
         .collect::<Result<Vec<_>, _>>()?

@@ -7,6 +7,8 @@ mod architecture;
 mod bad_input;
 mod cli;
 mod distill;
+#[cfg(feature = "cpu")]
+mod dummy;
 mod env;
 mod evaluate;
 mod fake_judge;

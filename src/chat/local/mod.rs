@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
+use super::defaults::Defaults;
 use super::template::Template;
 use super::tokenizer::{END_OF_TEXT, IM_END, Tokenizer};
 use super::{Answer, Model, Request};
 use crate::engine::worker::{self, Worker};
-use crate::engine::{self, Device, Room, Sampling};
+use crate::engine::{self, Device, Room, Sampling, dummy};
 use crate::hint::Hinted;
 
 pub use stream::{Piece, Stream};
@@ -73,6 +74,7 @@ pub struct LocalModel {
     worker: Worker,
     stop_ids: Vec<u32>,
     context: usize,
+    defaults: Defaults,
 }
 
 impl LocalModel {
@@ -81,7 +83,7 @@ impl LocalModel {
     /// # Errors
     /// If a file of the model is missing or wrong, or the device is not there.
     pub fn open(name: &str, dir: &Path, place: Place) -> anyhow::Result<Self> {
-        if !dir.is_dir() {
+        if dummy::named(dir).is_none() && !dir.is_dir() {
             return Err(Hinted::new(
                 format!("there is no model folder `{}`", dir.display()),
                 "give the folder that holds config.json, the weights and tokenizer.json",
@@ -94,7 +96,9 @@ impl LocalModel {
         let template = Template::open(dir)?;
         let worker = Worker::start_on(generator, place.threads)
             .context("could not start the engine's thread")?;
-        Ok(Self::over(name, tokenizer, template, worker))
+        let mut model = Self::over(name, tokenizer, template, worker);
+        model.defaults = Defaults::open(dir)?;
+        Ok(model)
     }
 
     /// A model over an engine thread that runs already.
@@ -106,12 +110,18 @@ impl LocalModel {
         stop_ids.sort_unstable();
         stop_ids.dedup();
         let context = worker.context();
-        Self { name: name.to_owned(), tokenizer, template, worker, stop_ids, context }
+        let (name, defaults) = (name.to_owned(), Defaults::default());
+        Self { name, tokenizer, template, worker, stop_ids, context, defaults }
     }
 
     /// Tokens of conversation and answer together at most.
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// How its authors sample from it.
+    pub fn defaults(&self) -> &Defaults {
+        &self.defaults
     }
 
     /// The tokenizer.

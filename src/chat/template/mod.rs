@@ -9,16 +9,20 @@
 //! trained OpenThinker; Qwen2.5's `tokenizer_config.json` (ChatML).
 
 mod jinja;
+mod python;
 
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::tokenizer::{END_OF_TEXT, IM_END, Tokenizer, read_json};
 use super::{Message, Role};
+use crate::engine::dummy;
 use crate::hint::Hinted;
 use jinja::Jinja;
+
+pub use jinja::Arguments;
 
 /// The template to train with, by the name used in recipes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -105,11 +109,15 @@ impl Template {
         }))
     }
 
-    /// The template of the model in `dir`.
+    /// The template of the model in `dir`; plain ChatML for a dummy.
     ///
     /// # Errors
     /// If it has none, or one that cannot be read.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
+        if let Some(dummy) = dummy::named(dir) {
+            dummy?;
+            return Ok(Self::built_in(TemplateName::Chatml));
+        }
         let source = own(dir)?.ok_or_else(|| {
             Hinted::new(
                 format!("the model in `{}` has no chat template", dir.display()),
@@ -152,28 +160,35 @@ impl Template {
     /// # Errors
     /// If there is no message, or the template refuses the conversation.
     pub fn prompt(&self, tokenizer: &Tokenizer, messages: &[Message]) -> anyhow::Result<Vec<u32>> {
-        let Some(last) = messages.last() else { bail!("there is no message to answer") };
+        let last = messages.last().context("there is no message to answer")?;
         ensure!(last.role != Role::Assistant, "the last message is the model's own");
-        let mut ids = Vec::new();
+        self.prompt_with(tokenizer, messages, &Arguments::default())
+    }
+
+    /// As [`Template::prompt`], with more for the template, and where the last message may be the
+    /// model's own: it is left open, so that the model goes on with it.
+    ///
+    /// # Errors
+    /// If there is no message, or the template refuses the conversation.
+    pub fn prompt_with(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        arguments: &Arguments,
+    ) -> anyhow::Result<Vec<u32>> {
+        let last = messages.last().context("there is no message to answer")?;
+        let open = last.role == Role::Assistant;
         match &self.0 {
-            Kind::Pieces(pieces) => {
-                for (index, message) in messages.iter().enumerate() {
-                    for piece in pieces.piece(tokenizer, messages, index) {
-                        ids.extend(tokenizer.encode_template(&piece)?);
-                    }
-                    if message.role == Role::Assistant {
-                        ids.extend(pieces.answer(tokenizer, &message.content)?);
-                        let after = if pieces.train_after { "" } else { pieces.after };
-                        ids.extend(tokenizer.encode_template(after)?);
-                    }
-                }
-            }
+            Kind::Pieces(pieces) => pieces.prompt(tokenizer, messages),
             Kind::Jinja(jinja) => {
-                let text = jinja.render(&defused(tokenizer, messages), true)?;
-                ids = tokenizer.encode_template(&text)?;
+                let text = jinja.render(&defused(tokenizer, messages), !open, arguments)?;
+                let text = match open {
+                    true => opened(&text, &tokenizer.defuse(&last.content))?,
+                    false => text.as_str(),
+                };
+                tokenizer.encode_template(text)
             }
         }
-        Ok(ids)
     }
 
     /// A whole conversation as turns, each ending with an answer of the model.
@@ -209,6 +224,27 @@ impl Pieces {
             }
             Role::Assistant => Vec::new(),
         }
+    }
+
+    /// The ids up to where the model speaks; its own last message is left open.
+    fn prompt(&self, tokenizer: &Tokenizer, messages: &[Message]) -> anyhow::Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for (index, message) in messages.iter().enumerate() {
+            for piece in self.piece(tokenizer, messages, index) {
+                ids.extend(tokenizer.encode_template(&piece)?);
+            }
+            if message.role != Role::Assistant {
+                continue;
+            }
+            if index + 1 == messages.len() {
+                ids.extend(tokenizer.encode(&message.content)?);
+            } else {
+                ids.extend(self.answer(tokenizer, &message.content)?);
+                let after = if self.train_after { "" } else { self.after };
+                ids.extend(tokenizer.encode_template(after)?);
+            }
+        }
+        Ok(ids)
     }
 
     fn answer(&self, tokenizer: &Tokenizer, content: &str) -> anyhow::Result<Vec<u32>> {
@@ -254,6 +290,14 @@ fn own(dir: &Path) -> anyhow::Result<Option<String>> {
         default.or(list.first()).and_then(|entry| entry["template"].as_str())
     });
     Ok(template.as_str().or(named).map(str::to_owned))
+}
+
+/// The rendered conversation up to the end of its last message, whose content this is.
+fn opened<'a>(text: &'a str, content: &str) -> anyhow::Result<&'a str> {
+    // Templates trim; blanks at the end would keep the model from going on with a word.
+    let content = content.trim();
+    let at = text.rfind(content).context("the chat template rewrites the message to go on with")?;
+    Ok(&text[..at + content.len()])
 }
 
 fn defused(tokenizer: &Tokenizer, messages: &[Message]) -> Vec<Message> {

@@ -1,6 +1,6 @@
 //! Tests of the templates: what training sees is what serving sees.
 
-use super::{Template, TemplateName, Turn};
+use super::{Arguments, Template, TemplateName, Turn};
 use crate::chat::tokenizer::{ChatFiles, SPECIALS, Tokenizer, Vocabulary};
 use crate::chat::{Message, Role};
 
@@ -143,7 +143,7 @@ fn huggings_face_dialect_is_understood() {
     let config = serde_json::json!({"bos_token": {"content": "<s>"}});
     let jinja = super::Jinja::new(source.into(), &config).unwrap();
     let messages = [message(Role::System, " Be brief. "), Message::user("the end")];
-    let text = jinja.render(&messages, true).unwrap();
+    let text = jinja.render(&messages, true, &Arguments::default()).unwrap();
     assert_eq!(text, "<s>Be brief.|END|{\"a\": [1, \"é\"]}2>");
 }
 
@@ -160,4 +160,84 @@ fn a_model_without_template_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let error = Template::open(dir.path()).unwrap_err();
     assert!(crate::hint::of(&error).unwrap().contains("chat_template.jinja"), "{error}");
+}
+
+/// What `scripts/reference_templates.py` wrote: templates, and what transformers made of them.
+#[derive(serde::Deserialize)]
+struct Rendered {
+    templates: std::collections::BTreeMap<String, String>,
+    conversations: Vec<Vec<Message>>,
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    name: String,
+    conversation: usize,
+    prompt: bool,
+    arguments: serde_json::Map<String, serde_json::Value>,
+    text: Option<String>,
+    error: Option<String>,
+}
+
+#[test]
+fn templates_render_as_in_transformers() {
+    let text = include_str!("../../../tests/it/golden/templates.json");
+    let rendered: Rendered = serde_json::from_str(text).unwrap();
+    let config = serde_json::json!({"bos_token": "<s>", "eos_token": {"content": "</s>"}});
+    assert!(rendered.cases.len() > 150, "{}", rendered.cases.len());
+    for case in rendered.cases {
+        let template = rendered.templates[&case.name].clone();
+        let jinja = super::Jinja::new(template, &config).unwrap();
+        let messages = &rendered.conversations[case.conversation];
+        let arguments = Arguments { more: case.arguments };
+        let ours = jinja.render(messages, case.prompt, &arguments);
+        let place = format!("{} of conversation {}", case.name, case.conversation);
+        match (ours, case.text, case.error) {
+            (Ok(ours), Some(text), None) => assert_eq!(ours, text, "{place}"),
+            (Err(error), None, Some(said)) => {
+                assert!(format!("{error:#}").contains(&said), "{place}: {error:#}");
+            }
+            (ours, text, error) => panic!("{place}: {ours:?}, not {text:?} or {error:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_template_may_ask_for_the_day_but_not_in_an_unknown_format() {
+    let render = |source: &str| {
+        let jinja = super::Jinja::new(source.into(), &serde_json::Value::Null).unwrap();
+        jinja.render(&[Message::user("Hi")], true, &Arguments::default())
+    };
+    let day = render("{{ strftime_now('%d %b %Y') }}").unwrap();
+    assert!(day.len() == 11 && day[7..].parse::<u32>().is_ok_and(|year| year > 2020), "{day}");
+    let error = format!("{:#}", render("{{ strftime_now('%!') }}").unwrap_err());
+    assert!(error.contains("`%!` is no time format"), "{error}");
+}
+
+#[test]
+fn a_message_of_the_models_own_at_the_end_is_gone_on_with() {
+    let tokenizer = tokenizer();
+    let messages = [Message::user("What is 2 + 2?"), message(Role::Assistant, "It is")];
+    let built_in = Template::built_in(TemplateName::Chatml);
+    let (_dir, foreign) = saved(&tokenizer, &format!("{}{{# #}}", built_in.jinja()));
+    for template in [&built_in, &foreign] {
+        let arguments = Arguments::default();
+        let ids = template.prompt_with(&tokenizer, &messages, &arguments).unwrap();
+        let text = tokenizer.decode(&ids, true).unwrap();
+        assert!(text.ends_with("<|im_start|>assistant\nIt is"), "{text}");
+        template.prompt(&tokenizer, &messages).unwrap_err();
+    }
+}
+
+#[test]
+fn a_template_of_several_is_the_default_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = serde_json::json!({ "chat_template": [
+        { "name": "tool_use", "template": "tools" }, { "name": "default", "template": "plain" },
+    ]});
+    std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+    assert_eq!(Template::open(dir.path()).unwrap().jinja(), "plain");
+    std::fs::write(dir.path().join("chat_template.jinja"), "file").unwrap();
+    assert_eq!(Template::open(dir.path()).unwrap().jinja(), "file", "the newer place wins");
 }

@@ -7,6 +7,7 @@
 
 mod stream;
 mod train;
+mod vocabulary;
 
 use std::path::Path;
 
@@ -14,6 +15,7 @@ use anyhow::{Context, anyhow, ensure};
 use serde_json::Value;
 use tokenizers::AddedToken;
 
+use crate::engine::dummy;
 use crate::hint::Hinted;
 
 pub use stream::Detokenizer;
@@ -56,11 +58,15 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// Opens the tokenizer of the model in `dir`: `tokenizer.json`, else `vocab.json` and
-    /// `merges.txt` with Qwen's rules.
+    /// `merges.txt` with Qwen's or GPT-2's rules. A dummy (`engine::dummy`) has one of bytes.
     ///
     /// # Errors
     /// If there is none, or a file cannot be read.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
+        if let Some(dummy) = dummy::named(dir) {
+            let rows = dummy?.config["vocab_size"].as_u64().unwrap_or(0);
+            return Ok(Self::new(vocabulary::dummy(rows as usize)?));
+        }
         let file = dir.join("tokenizer.json");
         if file.is_file() {
             let inner = tokenizers::Tokenizer::from_file(&file)
@@ -68,10 +74,8 @@ impl Tokenizer {
                 .with_context(|| format!("could not read the tokenizer `{}`", file.display()))?;
             return Ok(Self::new(inner));
         }
-        let (vocab, merges) = (dir.join("vocab.json"), dir.join("merges.txt"));
-        if vocab.is_file() && merges.is_file() {
-            let specials = listed_specials(dir)?;
-            return Ok(Self::new(train::from_merges(&vocab, &merges, specials)?));
+        if dir.join("vocab.json").is_file() && dir.join("merges.txt").is_file() {
+            return Ok(Self::new(vocabulary::from_merges(dir)?));
         }
         Err(Hinted::new(
             format!("there is no tokenizer in `{}`", dir.display()),
@@ -117,6 +121,20 @@ impl Tokenizer {
         let encoding = self
             .inner
             .encode_fast(text, false)
+            .map_err(|error| anyhow!(error))
+            .context("could not tokenize the text")?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// As [`Tokenizer::encode`], with what the model's tokenizer puts around every text: a
+    /// beginning-of-text token for Llama, nothing for Qwen. For prompts that no template wrote.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_completion(&self, text: &str) -> anyhow::Result<Vec<u32>> {
+        let encoding = self
+            .inner
+            .encode_fast(text, true)
             .map_err(|error| anyhow!(error))
             .context("could not tokenize the text")?;
         Ok(encoding.get_ids().to_vec())
@@ -262,26 +280,8 @@ pub fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The special tokens that `tokenizer_config.json` or `added_tokens.json` lists, by id.
-fn listed_specials(dir: &Path) -> anyhow::Result<Vec<String>> {
-    let mut listed: Vec<(u64, String)> = Vec::new();
-    if let Some(config) = read_json(&dir.join("tokenizer_config.json"))?
-        && let Some(tokens) = config["added_tokens_decoder"].as_object()
-    {
-        for (id, token) in tokens {
-            if let (Ok(id), Some(content)) = (id.parse(), token["content"].as_str()) {
-                listed.push((id, content.into()));
-            }
-        }
-    } else if let Some(Value::Object(tokens)) = read_json(&dir.join("added_tokens.json"))? {
-        listed.extend(tokens.into_iter().filter_map(|(token, id)| Some((id.as_u64()?, token))));
-    }
-    listed.sort();
-    Ok(listed.into_iter().map(|(_, token)| token).collect())
-}
-
 /// The JSON in `file`; none if there is no such file.
-pub(super) fn read_json(file: &Path) -> anyhow::Result<Option<Value>> {
+pub(crate) fn read_json(file: &Path) -> anyhow::Result<Option<Value>> {
     if !file.is_file() {
         return Ok(None);
     }

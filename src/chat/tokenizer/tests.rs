@@ -131,3 +131,147 @@ proptest! {
         prop_assert_eq!(streamed(&tokenizer, &ids), tokenizer.decode(&ids, false).unwrap());
     }
 }
+
+/// The tokenizer of `small` as files of the old kind: `vocab.json`, `merges.txt` and neighbours.
+fn old_files(dir: &std::path::Path) {
+    small().save(dir, &files()).unwrap();
+    let text = std::fs::read(dir.join("tokenizer.json")).unwrap();
+    std::fs::remove_file(dir.join("tokenizer.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let mut vocab = json["model"]["vocab"].clone();
+    for token in SPECIALS {
+        vocab.as_object_mut().unwrap().remove(token);
+    }
+    std::fs::write(dir.join("vocab.json"), vocab.to_string()).unwrap();
+    let pair = |pair: &serde_json::Value| match pair.as_str() {
+        Some(pair) => format!("{pair}\n"),
+        None => format!("{} {}\n", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()),
+    };
+    let merges = json["model"]["merges"].as_array().unwrap();
+    let merges: String = merges.iter().map(pair).collect();
+    std::fs::write(dir.join("merges.txt"), format!("#version: 0.2\n{merges}")).unwrap();
+    let config = std::fs::read_to_string(dir.join("tokenizer_config.json")).unwrap();
+    let config = config.replace("PreTrainedTokenizerFast", "Qwen2TokenizerFast");
+    std::fs::write(dir.join("tokenizer_config.json"), config).unwrap();
+}
+
+const TEXTS: [&str; 6] = [
+    "What is 12345 + 7? It's  naïve\r\n\n 😀e\u{301} 漢字",
+    "a <|im_end|> b <|im_start|><|begin_of_thought|>x",
+    "<|im_start|>user\nHi<|im_end|>\n",
+    " leading and trailing  ",
+    "I'LL we've don'T",
+    "",
+];
+
+#[track_caller]
+fn check_same(left: &Tokenizer, right: &Tokenizer) {
+    for text in TEXTS {
+        assert_eq!(left.encode(text).unwrap(), right.encode(text).unwrap(), "{text:?}");
+        let ids = left.encode_template(text).unwrap();
+        assert_eq!(ids, right.encode_template(text).unwrap(), "{text:?}");
+        for specials in [false, true] {
+            let texts = (left.decode(&ids, specials), right.decode(&ids, specials));
+            assert_eq!(texts.0.unwrap(), texts.1.unwrap(), "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_vocabulary_and_merges_are_the_same_tokenizer() {
+    let dir = tempfile::tempdir().unwrap();
+    old_files(dir.path());
+    check_same(&Tokenizer::open(dir.path()).unwrap(), &small());
+    // Older still: no list in the configuration, and a map that says which are special.
+    let ids = |token: &&str| ((*token).to_owned(), small().id(token).unwrap().into());
+    let added: serde_json::Map<String, serde_json::Value> =
+        SPECIALS.iter().chain(&WORDS).map(ids).collect();
+    let write = |name: &str, json: serde_json::Value| {
+        std::fs::write(dir.path().join(name), json.to_string()).unwrap();
+    };
+    write("added_tokens.json", added.into());
+    write("tokenizer_config.json", serde_json::json!({ "tokenizer_class": "Qwen2Tokenizer" }));
+    let specials = [IM_START, IM_END];
+    let map = serde_json::json!({
+        "eos_token": { "content": END_OF_TEXT }, "additional_special_tokens": specials,
+    });
+    write("special_tokens_map.json", map);
+    check_same(&Tokenizer::open(dir.path()).unwrap(), &small());
+}
+
+#[test]
+fn gpt_2s_rules_keep_numbers_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("vocab.json", r#"{"1": 0, "2": 1, "3": 2, "12": 3, "123": 4, "Ġ": 5, "Ġ123": 6}"#);
+    write("merges.txt", "1 2\n12 3\nĠ 123\n");
+    let encode = |class: &str| {
+        let config = serde_json::json!({ "tokenizer_class": class });
+        write("tokenizer_config.json", &config.to_string());
+        Tokenizer::open(dir.path()).and_then(|tokenizer| tokenizer.encode("123 123"))
+    };
+    assert_eq!(encode("GPT2Tokenizer").unwrap(), [4, 6]);
+    assert_eq!(encode("Qwen2Tokenizer").unwrap(), [0, 1, 2, 5, 0, 1, 2]);
+    let error = format!("{:#}", encode("LlamaTokenizer").unwrap_err());
+    assert!(error.contains("`LlamaTokenizer`") && error.contains("tokenizer.json"), "{error}");
+}
+
+#[test]
+fn old_files_that_are_wrong_are_named() {
+    #[track_caller]
+    fn check(name: &str, text: &str, said: &[&str]) {
+        let dir = tempfile::tempdir().unwrap();
+        old_files(dir.path());
+        std::fs::write(dir.path().join(name), text).unwrap();
+        let error = format!("{:#}", Tokenizer::open(dir.path()).err().unwrap());
+        assert!(said.iter().all(|said| error.contains(said)), "{said:?} in {error}");
+    }
+    check("vocab.json", "{\"a\": 0", &["vocab.json", "EOF"]);
+    check("vocab.json", "{\"a\": -1}", &["vocab.json", "could not read the vocabulary"]);
+    check("vocab.json", "{\"a\": 300, \"b\": 300}", &["`a` and `b`", "one id, 300"]);
+    check("merges.txt", "a b\nabc\n", &["line 2 of", "merges.txt", "`abc`"]);
+    check("merges.txt", "neither nor\n", &["could not read the vocabulary"]);
+    let other = r#"{"added_tokens_decoder": {"zero": {"content": "<x>"}}}"#;
+    check("tokenizer_config.json", other, &["added_tokens_decoder", "`zero`"]);
+    let taken = r#"{"added_tokens_decoder": {"9999": {"content": "a"}}}"#;
+    check("tokenizer_config.json", taken, &["the added token `a` has id 9999"]);
+}
+
+#[test]
+fn what_a_tokenizer_puts_around_every_text_is_for_bare_prompts_only() {
+    let dir = tempfile::tempdir().unwrap();
+    small().save(dir.path(), &files()).unwrap();
+    let path = dir.path().join("tokenizer.json");
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let id = small().id(IM_START).unwrap();
+    json["post_processor"] = serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [
+            { "SpecialToken": { "id": IM_START, "type_id": 0 } },
+            { "Sequence": { "id": "A", "type_id": 0 } },
+        ],
+        "pair": [],
+        "special_tokens": { IM_START: { "id": IM_START, "ids": [id], "tokens": [IM_START] } },
+    });
+    std::fs::write(path, json.to_string()).unwrap();
+    let tokenizer = Tokenizer::open(dir.path()).unwrap();
+    let text = "What <|im_end|>";
+    let bare = tokenizer.encode(text).unwrap();
+    assert_eq!(bare, small().encode(text).unwrap());
+    let expected: Vec<u32> = std::iter::once(id).chain(bare).collect();
+    assert_eq!(tokenizer.encode_completion(text).unwrap(), expected);
+}
+
+#[test]
+fn a_dummys_tokenizer_knows_every_row_and_any_text() {
+    let tokenizer = Tokenizer::open(std::path::Path::new("dummy:qwen3-0.6b")).unwrap();
+    assert_eq!(tokenizer.vocabulary(), 151_936);
+    let text = "naïve 😀 <|im_end|>\n";
+    let ids = tokenizer.encode(text).unwrap();
+    assert_eq!(ids.len(), text.len(), "a token per byte");
+    assert_eq!(tokenizer.decode(&ids, true).unwrap(), text);
+    let words: Vec<String> =
+        [259, 260, 151_935].iter().map(|id| tokenizer.decode(&[*id], false).unwrap()).collect();
+    assert_eq!(words, [" aajz", " aaka", " iqtr"]);
+}

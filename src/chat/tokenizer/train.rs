@@ -1,9 +1,6 @@
-//! Makes byte-level BPE tokenizers with Qwen2's rules: from texts, or from `vocab.json` and
-//! `merges.txt`.
+//! Makes byte-level BPE tokenizers with Qwen2's rules from texts.
 //!
 //! Same texts in any order, same tokenizer: pairs are merged by count, ties by id.
-
-use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -96,26 +93,8 @@ fn words(words: &[&str]) -> Vec<AddedToken> {
     words.iter().map(|text| AddedToken::from(*text, false).normalized(false)).collect()
 }
 
-/// Reads `vocab.json` and `merges.txt`.
-pub(super) fn from_merges(
-    vocab: &Path,
-    merges: &Path,
-    specials: Vec<String>,
-) -> anyhow::Result<Tokenizer> {
-    let path = |path: &Path| path.to_string_lossy().into_owned();
-    let bpe = BPE::from_file(&path(vocab), &path(merges))
-        .build()
-        .map_err(|error| anyhow!(error))
-        .with_context(|| format!("could not read the vocabulary `{}`", vocab.display()))?;
-    let mut tokenizer = with_rules(ModelWrapper::BPE(bpe))?;
-    let specials: Vec<AddedToken> =
-        specials.into_iter().map(|text| AddedToken::from(text, true)).collect();
-    tokenizer.add_special_tokens(&specials);
-    Ok(tokenizer)
-}
-
 /// A tokenizer with Qwen2's rules around `model`.
-fn with_rules(model: ModelWrapper) -> anyhow::Result<Tokenizer> {
+pub(super) fn with_rules(model: ModelWrapper) -> anyhow::Result<Tokenizer> {
     let split =
         Split::new(SplitPattern::Regex(PATTERN.into()), SplitDelimiterBehavior::Isolated, false)
             .map_err(|error| anyhow!(error))
