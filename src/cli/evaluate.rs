@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::{Global, foreground};
+use crate::engine::WeightType;
 use crate::evaluate::{self, Config, Report, Summary};
 use crate::jobs::Kind;
 use crate::store::Store;
@@ -34,6 +35,9 @@ pub struct Args {
     /// Where the model runs: `cpu` or `cuda:0`
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// What weights are kept as on the processor: `auto` (as in the files), `f32`, `bf16` or `int8`
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    weights: WeightType,
     /// Write every sample into this file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -63,6 +67,7 @@ fn config(args: Args) -> Config {
     let endpoint = args.endpoint.unwrap_or_default();
     Config {
         device: args.device,
+        weights: args.weights,
         benchmark: anchored(args.benchmark),
         models: if endpoint.is_empty() {
             args.model.into_iter().map(anchored).collect()

@@ -8,7 +8,7 @@ use safetensors::tensor::TensorView;
 
 use super::Global;
 use crate::chat::local::explained;
-use crate::engine::{self, Device, Room};
+use crate::engine::{self, Device, Room, WeightType};
 
 /// Name of the tensor in the file.
 const TENSOR: &str = "logits";
@@ -28,14 +28,17 @@ pub struct Args {
     /// Where the model runs: `cpu` or `cuda:0`
     #[arg(long, default_value = "cpu")]
     device: Device,
+    /// What weights are kept as on the processor: `auto` (as in the files), `f32`, `bf16` or `int8`
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    weights: WeightType,
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the verb")]
 pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
-    let Args { model, ids: file, out, device } = args;
+    let Args { model, ids: file, out, device, weights } = args;
     let ids = ids(&file)?;
-    let mut generator =
-        engine::open_generator(device, &model, Room::default()).map_err(explained)?;
+    let room = Room { weights, ..Room::default() };
+    let mut generator = engine::open_generator(device, &model, room).map_err(explained)?;
     let vocabulary = generator.info().vocabulary;
     let logits = generator.logits(&ids).map_err(explained)?;
     let bytes: Vec<u8> = logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();

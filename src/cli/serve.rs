@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::Global;
 use crate::chat::local::{LocalModel, Place};
-use crate::engine::Device;
+use crate::engine::{Device, WeightType};
 use crate::serve::{KeyCheck, Models, Offer, listen, standalone};
 
 /// The environment variable of the key.
@@ -36,6 +36,9 @@ pub struct Args {
     /// Tokens of conversation and answer together at most; the model's own limit if not given
     #[arg(long, value_name = "TOKENS")]
     max_context: Option<usize>,
+    /// What weights are kept as on the processor: `auto` (as in the files), `f32`, `bf16` or `int8`
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    weights: WeightType,
 }
 
 pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
@@ -43,7 +46,8 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         let dir = std::path::absolute(&args.model).unwrap_or_else(|_| args.model.clone());
         dir.file_name().map_or("model".into(), |name| name.to_string_lossy().into_owned())
     });
-    let place = Place { max_context: args.max_context, ..Place::on(args.device) };
+    let place =
+        Place { max_context: args.max_context, weights: args.weights, ..Place::on(args.device) };
     let model = LocalModel::open(&name, &args.model, place)?;
     let models = Arc::new(Models::new(place));
     let created = std::fs::metadata(&args.model).and_then(|data| data.modified()).ok();

@@ -287,6 +287,46 @@ pub struct Room {
     pub cache_bytes: Option<u64>,
     /// How numbers are kept in it.
     pub cache_type: CacheType,
+    /// What weights are kept and computed as.
+    pub weights: WeightType,
+}
+
+/// What the weights of a model are kept as while it generates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightType {
+    /// What the files hold: f32, f16 or bf16. Activations are f32: nothing is rounded.
+    #[default]
+    Auto,
+    /// All of them f32.
+    F32,
+    /// All of them bf16. A processor that multiplies bf16 rounds activations too, and is twice as fast.
+    Bf16,
+    /// Bytes, with a scale for every 32 of a row; activations likewise. Half of bf16's memory.
+    Int8,
+}
+
+impl WeightType {
+    const NAMES: [(Self, &'static str); 4] =
+        [(Self::Auto, "auto"), (Self::F32, "f32"), (Self::Bf16, "bf16"), (Self::Int8, "int8")];
+}
+
+impl fmt::Display for WeightType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::NAMES.iter().find(|(kind, _)| kind == self);
+        f.write_str(name.map_or("", |(_, name)| name))
+    }
+}
+
+impl FromStr for WeightType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::NAMES.iter().find(|(_, name)| *name == text);
+        known.map(|(kind, _)| *kind).ok_or_else(|| {
+            format!("`{text}` is no type of weights; expected `auto`, `f32`, `bf16` or `int8`")
+        })
+    }
 }
 
 /// New tokens of one sequence.

@@ -23,6 +23,7 @@ pub use report::{Report, report};
 pub use score::{Mean, mean};
 
 use crate::chat::prompt::{Asked, user_prompt};
+use crate::engine::WeightType;
 use crate::hint::Hinted;
 use crate::records::{Domain, NewQuestion, Score};
 use crate::stage;
@@ -86,6 +87,8 @@ impl Problem {
 pub struct Config {
     /// Where models run: `cpu` or `cuda:0`.
     pub device: String,
+    /// What weights are kept as on the processor: `auto` (as in the files), `f32`, `bf16` or `int8`.
+    pub weights: WeightType,
     /// Name of a benchmark, or a JSONL file of problems.
     pub benchmark: String,
     /// What is scored: names of finished runs, `untrained` for what they began with, or folders.
@@ -113,6 +116,7 @@ impl Default for Config {
         let protocol = rehearsal::Rehearsal.protocol();
         Self {
             device: "cpu".into(),
+            weights: WeightType::Auto,
             benchmark: rehearsal::NAME.into(),
             models: ["untrained", "unverified", "verified"].map(str::to_owned).to_vec(),
             endpoint: String::new(),

@@ -118,7 +118,8 @@ fn start(
     };
     let threads = work.len().min(most).max(1);
     // Side by side, models share the processor instead of fighting over it.
-    let place = Place { threads: (most / threads).max(1), ..Place::on(device) };
+    let place =
+        Place { threads: (most / threads).max(1), weights: config.weights, ..Place::on(device) };
     let next = Arc::new(AtomicUsize::new(0));
     let work = Arc::new(Mutex::new(work.into_iter().map(Some).collect::<Vec<_>>()));
     for _ in 0..threads {

@@ -17,7 +17,7 @@ use super::template::Template;
 use super::tokenizer::{END_OF_TEXT, IM_END, Tokenizer};
 use super::{Answer, Model, Request};
 use crate::engine::worker::{self, Worker};
-use crate::engine::{self, Device, Room, Sampling, dummy};
+use crate::engine::{self, Device, Room, Sampling, WeightType, dummy};
 use crate::hint::Hinted;
 
 pub use stream::{Piece, Stream};
@@ -57,12 +57,14 @@ pub struct Place {
     pub max_context: Option<usize>,
     /// Threads of the processor that it may use; 0 for all.
     pub threads: usize,
+    /// What weights are kept and computed as.
+    pub weights: WeightType,
 }
 
 impl Place {
     /// All of `device`, with the model's own limit.
     pub fn on(device: Device) -> Self {
-        Self { device, max_context: None, threads: 0 }
+        Self { device, max_context: None, threads: 0, weights: WeightType::Auto }
     }
 }
 
@@ -90,7 +92,8 @@ impl LocalModel {
             )
             .into());
         }
-        let room = Room { context: place.max_context, ..Room::default() };
+        let (context, weights) = (place.max_context, place.weights);
+        let room = Room { context, weights, ..Room::default() };
         let generator = engine::open_generator(place.device, dir, room).map_err(explained)?;
         let tokenizer = Tokenizer::open(dir)?;
         let template = Template::open(dir)?;

@@ -9,7 +9,8 @@
 use burn::tensor::Tensor;
 
 use super::architectures::Architecture;
-use super::ops::Kernels;
+use super::loaded::Weight;
+use super::ops::{Kernels, held};
 use super::packing::Packing;
 use super::parameters::{Extras, Index, Part};
 use super::rotary::Rope;
@@ -101,26 +102,22 @@ impl Attend for WithinBatch<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct Decoder<'a> {
     pub(crate) config: &'a DecoderConfig,
-    pub(crate) parameters: &'a [Tensor<2>],
+    pub(crate) parameters: &'a [Weight],
     pub(crate) kernels: Kernels,
 }
 
 impl Decoder<'_> {
     /// Hidden states after the last layer, before the final norm.
     pub(crate) fn hidden_states(self, packing: &Packing, attention: &mut dyn Attend) -> Tensor<2> {
-        let kernels = self.kernels;
-        let mut x_tc = kernels.embedding(self.parameters[Index::EMBEDDING].clone(), packing);
+        let mut x_tc = self.embedding(packing);
         for layer in 0..self.config.layers {
             let normed_tc = self.norm(x_tc.clone(), layer, Part::AttentionNorm);
             let qkv_tw = self.linear(normed_tc, layer, Part::QkvWeight);
             let seen = attention.attend(layer, self.placed(qkv_tw, layer, packing));
-            let out_tc = self.linear(seen, layer, Part::OutputWeight);
-            x_tc = x_tc + self.biased(out_tc, layer, Part::OutputBias);
+            x_tc = self.added(x_tc, seen, layer, (Part::OutputWeight, Part::OutputBias));
             let normed_tc = self.norm(x_tc.clone(), layer, Part::FeedForwardNorm);
-            let gate_up = self.linear(normed_tc, layer, Part::GateUpWeight);
-            let gated = kernels.swiglu(self.biased(gate_up, layer, Part::GateUpBias));
-            let out_tc = self.linear(gated, layer, Part::DownWeight);
-            x_tc = x_tc + self.biased(out_tc, layer, Part::DownBias);
+            let gated = self.gated(normed_tc, layer);
+            x_tc = self.added(x_tc, gated, layer, (Part::DownWeight, Part::DownBias));
         }
         x_tc
     }
@@ -129,10 +126,10 @@ impl Decoder<'_> {
     pub(crate) fn logits(self, hidden_tc: Tensor<2>, rows: &[usize]) -> Tensor<2> {
         let (index, kernels) = (Index::new(self.config), self.kernels);
         let hidden = kernels.rows(hidden_tc, rows);
-        let norm = self.parameters[index.final_norm()].clone();
+        let norm = self.parameters[index.final_norm()].tensor();
         let normed = kernels.rms_norm(hidden, norm, self.config.norm_epsilon);
         let head = if self.config.tied { Index::EMBEDDING } else { index.head() };
-        kernels.linear(normed, self.parameters[head].clone())
+        self.product(normed, head)
     }
 
     /// Queries, keys and values with their bias and norms, turned to their positions.
@@ -170,12 +167,58 @@ impl Decoder<'_> {
 
     fn part(self, layer: usize, part: Part) -> Option<Tensor<2>> {
         let index = Index::new(self.config).part(layer, part)?;
-        Some(self.parameters[index].clone())
+        Some(self.parameters[index].tensor())
     }
 
     fn linear(self, x: Tensor<2>, layer: usize, weight: Part) -> Tensor<2> {
-        let weight = self.part(layer, weight).expect("every layer has its matrices");
-        self.kernels.linear(x, weight)
+        self.product(x, self.matrix(layer, weight))
+    }
+
+    /// `sum + x · weightᵀ + bias`.
+    fn added(
+        self,
+        sum: Tensor<2>,
+        x: Tensor<2>,
+        layer: usize,
+        (weight, bias): (Part, Part),
+    ) -> Tensor<2> {
+        match &self.parameters[self.matrix(layer, weight)] {
+            Weight::Packed(weight) => self.biased(held::linear_added(sum, x, weight), layer, bias),
+            Weight::Tensor(weight) => {
+                sum + self.biased(self.kernels.linear(x, weight.clone()), layer, bias)
+            }
+        }
+    }
+
+    /// What the gate lets through.
+    fn gated(self, x: Tensor<2>, layer: usize) -> Tensor<2> {
+        let weight = self.matrix(layer, Part::GateUpWeight);
+        match &self.parameters[weight] {
+            Weight::Packed(weight) if weight.is_gated() => held::gated(x, weight),
+            Weight::Packed(_) | Weight::Tensor(_) => {
+                let gate_up = self.product(x, weight);
+                self.kernels.swiglu(self.biased(gate_up, layer, Part::GateUpBias))
+            }
+        }
+    }
+
+    fn embedding(self, packing: &Packing) -> Tensor<2> {
+        match &self.parameters[Index::EMBEDDING] {
+            Weight::Packed(table) => held::embedding(table, &packing.shared_ids()),
+            Weight::Tensor(table) => self.kernels.embedding(table.clone(), packing),
+        }
+    }
+
+    /// `x` times a parameter.
+    fn product(self, x: Tensor<2>, weight: usize) -> Tensor<2> {
+        match &self.parameters[weight] {
+            Weight::Packed(weight) => held::linear(x, weight),
+            Weight::Tensor(weight) => self.kernels.linear(x, weight.clone()),
+        }
+    }
+
+    fn matrix(self, layer: usize, part: Part) -> usize {
+        Index::new(self.config).part(layer, part).expect("every layer has its matrices")
     }
 
     fn biased(self, x: Tensor<2>, layer: usize, bias: Part) -> Tensor<2> {

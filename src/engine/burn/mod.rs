@@ -12,7 +12,9 @@ mod gemm;
 mod ops;
 
 mod files;
+mod loaded;
 mod shards;
+mod source;
 mod weights;
 
 mod cache;

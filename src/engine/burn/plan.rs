@@ -117,7 +117,9 @@ mod tests {
         for (cache_type, token_bytes) in [(CacheType::F32, 24_576), (CacheType::Bf16, 12_288)] {
             // 24 layers of keys and values, two heads of 64 each.
             let exact = 32_768 * token_bytes;
-            let room = Room { context: Some(32_768), cache_bytes: Some(exact), cache_type };
+            let context = Some(32_768);
+            let cache_bytes = Some(exact);
+            let room = Room { context, cache_bytes, cache_type, ..Room::default() };
             let plan = plan(room, 4000).unwrap();
             assert_eq!((plan.context, plan.shape.tokens()), (32_768, 32_768));
             assert_eq!(plan.cache_bytes, exact);

@@ -36,9 +36,9 @@ pub(crate) struct Found<'a> {
     data: &'a [u8],
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
     /// Its bytes, little-endian, and their type.
-    pub(crate) fn bytes(&self) -> (&[u8], Dtype) {
+    pub(crate) fn bytes(&self) -> (&'a [u8], Dtype) {
         let (start, end) = self.info.data_offsets;
         (&self.data[start..end], self.info.dtype)
     }

@@ -8,6 +8,7 @@ use safetensors::SafeTensors;
 use super::adamw::{Step, Trained};
 use super::decoder::{Decoder, WithinBatch};
 use super::device::{self, Place};
+use super::loaded::Weight;
 use super::packing::Packing;
 use super::parameters::{Parameter, file_tensors, parameters};
 use super::rotary::Tables;
@@ -82,8 +83,9 @@ impl BurnTrainer {
         let (rows, targets) = trained_rows(micro_batch, &packing);
         let taped: Vec<Tensor<2>> =
             self.weights.iter().map(|weight| weight.clone().autodiff().require_grad()).collect();
+        let parameters: Vec<Weight> = taped.iter().cloned().map(Weight::Tensor).collect();
         let (config, kernels) = (&self.model.config, self.place.kernels);
-        let decoder = Decoder { config, parameters: &taped, kernels };
+        let decoder = Decoder { config, parameters: &parameters, kernels };
         let mut attention = WithinBatch { packing: &packing, heads: config.heads(), kernels };
         let hidden = decoder.hidden_states(&packing, &mut attention);
         let loss = kernels.cross_entropy(decoder.logits(hidden, &rows), &targets);

@@ -3,28 +3,24 @@
 //! Everything is checked against the configuration before any tensor is read: names, shapes,
 //! types, and that each file is as long as its header says.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
 use super::architectures::{self, HfConfig};
 use super::decoder::DecoderConfig;
 use super::files;
-use super::parameters::{FileTensor, Parameter, Start, file_tensors, parameters};
-use super::shards::{Found, Shards, WEIGHTS, check, read_json};
-use crate::dummy::{self, Dummy};
+use super::parameters::{Start, file_tensors, parameters};
+use super::shards::{Shards, WEIGHTS, check, read_json};
+use super::source::Source;
+use crate::dummy;
 use crate::{Error, ModelInfo, Result, memory};
 
 const CONFIG: &str = "config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
-
-/// Numbers of a dummy that are drawn together; each run has a stream of random numbers of its own.
-const DRAW: usize = 1 << 20;
 
 /// A model on the host: its configuration and its parameters in the order of `parameters`.
 pub(crate) struct Model {
@@ -36,38 +32,34 @@ pub(crate) struct Model {
     pub(crate) values: Vec<Vec<f32>>,
 }
 
-/// Whether a model of this configuration, whose weights take so many bytes, is to be loaded.
-type Fits<'a> = &'a mut dyn FnMut(&DecoderConfig, u64) -> Result<()>;
-
 impl Model {
-    /// Reads a folder, or draws the dummy that is named instead of one.
+    /// Reads a folder, or draws the dummy that is named instead of one; all values as f32.
     pub(crate) fn load(dir: &Path) -> Result<Self> {
-        Self::load_if(dir, &mut |_, weight_bytes| memory::require(weight_bytes))
+        let (mut model, source) = Self::open(dir)?;
+        memory::require(model.info.parameters * size_of::<f32>() as u64)?;
+        model.values = source.values(&model.config).map_err(|why| bad(dir, why))?;
+        Ok(model)
     }
 
-    /// The same, if `fits` agrees to the configuration and the bytes of its weights; it is asked
-    /// after all else was checked, and before anything is allocated.
-    pub(crate) fn load_if(dir: &Path, fits: Fits<'_>) -> Result<Self> {
-        match dummy::named(dir) {
-            Some(dummy) => Self::dummy(&dummy?, fits),
-            None => Self::read(dir, fits),
+    /// The same without the values, and where they come from.
+    pub(crate) fn open(dir: &Path) -> Result<(Self, Source)> {
+        if let Some(dummy) = dummy::named(dir) {
+            let dummy = dummy?;
+            let model = Self::empty(&dummy.config, Value::Null);
+            return Ok((model.map_err(|why| bad(dir, why))?, Source::Drawn(dummy)));
         }
-    }
-
-    fn read(dir: &Path, fits: Fits<'_>) -> Result<Self> {
         let original = read_json(dir, CONFIG)?;
         let generation = match dir.join(GENERATION_CONFIG).exists() {
             true => read_json(dir, GENERATION_CONFIG)?,
             false => Value::Null,
         };
-        let mut model = Self::empty(&original, generation).map_err(|why| bad(dir, why))?;
+        let model = Self::empty(&original, generation).map_err(|why| bad(dir, why))?;
         let shards = Shards::open(dir)?;
         let found = shards.parse().map_err(|why| bad(dir, why))?;
-        let tensors = file_tensors(&model.config);
-        check(&tensors, model.config.tied, &found).map_err(|why| bad(dir, why))?;
-        fits(&model.config, model.host_bytes())?;
-        model.values = fill(&model.config, &tensors, &found).map_err(|why| bad(dir, why))?;
-        Ok(model)
+        check(&file_tensors(&model.config), model.config.tied, &found)
+            .map_err(|why| bad(dir, why))?;
+        drop(found);
+        Ok((model, Source::Files(shards)))
     }
 
     /// Random weights for a configuration: linear weights and embedding normal with
@@ -75,7 +67,7 @@ impl Model {
     pub(crate) fn random(config: &Value, seed: u64) -> Result<Self> {
         let bad = |why| bad(Path::new(CONFIG), why);
         let mut model = Self::empty(config, Value::Null).map_err(bad)?;
-        memory::require(model.host_bytes())?;
+        memory::require(model.info.parameters * size_of::<f32>() as u64)?;
         model.values = allocate(&model.config);
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         for tensor in file_tensors(&model.config) {
@@ -89,39 +81,6 @@ impl Model {
             }
         }
         Ok(model)
-    }
-
-    /// Random weights for speed and soak tests: quick to draw, the same on every machine. Biases
-    /// are drawn too; norms are 1.
-    fn dummy(dummy: &Dummy, fits: Fits<'_>) -> Result<Self> {
-        let bad = |why| bad(Path::new(&dummy.name), why);
-        let mut model = Self::empty(&dummy.config, Value::Null).map_err(bad)?;
-        fits(&model.config, model.host_bytes())?;
-        model.values = allocate(&model.config);
-        // As wide as a normal distribution of that deviation.
-        let half_width = (model.config.initializer_range * 3.0_f64.sqrt()) as f32;
-        for (number, tensor) in file_tensors(&model.config).into_iter().enumerate() {
-            let target = &mut model.values[tensor.parameter][tensor.elements];
-            if tensor.role.start() == Start::One {
-                target.fill(1.0);
-                continue;
-            }
-            target.par_chunks_mut(DRAW).enumerate().for_each(|(chunk, target)| {
-                let mut random = ChaCha8Rng::seed_from_u64(0);
-                random.set_stream(((number as u64) << 32) + chunk as u64);
-                target.fill_with(|| {
-                    let value = (2.0 * random.random::<f32>() - 1.0) * half_width;
-                    if dummy.bf16 { half::bf16::from_f32(value).to_f32() } else { value }
-                });
-            });
-        }
-        Ok(model)
-    }
-
-    /// Bytes that the weights take on the host. Whatever type the files have, weights are f32 in
-    /// memory today: the kernels take nothing else yet.
-    fn host_bytes(&self) -> u64 {
-        self.info.parameters * size_of::<f32>() as u64
     }
 
     /// A configuration without its weights.
@@ -173,27 +132,6 @@ impl Model {
 
 fn allocate(config: &DecoderConfig) -> Vec<Vec<f32>> {
     parameters(config).iter().map(|parameter| vec![0.0; parameter.length()]).collect()
-}
-
-/// The parameters from their tensors in the files.
-fn fill(
-    config: &DecoderConfig,
-    tensors: &[FileTensor],
-    found: &BTreeMap<String, Found<'_>>,
-) -> Result<Vec<Vec<f32>>, String> {
-    let mut parts: Vec<Vec<&FileTensor>> = parameters(config).iter().map(|_| Vec::new()).collect();
-    for tensor in tensors {
-        parts[tensor.parameter].push(tensor);
-    }
-    let one = |(parameter, parts): (Parameter, Vec<&FileTensor>)| {
-        let mut values = vec![0.0; parameter.length()];
-        for tensor in parts {
-            let (data, dtype) = found[&tensor.name].bytes();
-            convert(data, dtype, &mut values[tensor.elements.clone()])?;
-        }
-        Ok(values)
-    };
-    parameters(config).into_par_iter().zip(parts).map(one).collect()
 }
 
 /// A normal number by Box and Muller.

@@ -2,19 +2,18 @@
 
 use std::path::Path;
 
-use burn::tensor::Tensor;
-
 use super::cache::{Cache, Paged};
 use super::decoder::{Decoder, WithinBatch};
 use super::device::{self, Place};
+use super::loaded::{self, Weight};
 use super::ops::Kernels;
 use super::packing::Packing;
-use super::parameters::parameters;
 use super::plan::Plan;
 use super::rotary::Tables;
+use super::source::Source;
 use super::trainer::check_ids;
 use super::weights::Model;
-use crate::{CacheShape, CacheType, Error, Generator, ModelInfo, Piece, Result, Room, memory};
+use crate::{CacheShape, Error, Generator, ModelInfo, Piece, Result, Room, memory};
 
 /// Rows of which logits are computed at a time, so that long sequences fit.
 const LOGIT_ROWS: usize = 512;
@@ -22,7 +21,7 @@ const LOGIT_ROWS: usize = 512;
 /// A loaded model on one device.
 pub(crate) struct BurnGenerator {
     model: Model,
-    weights: Vec<Tensor<2>>,
+    weights: Vec<Weight>,
     tables: Tables,
     shape: CacheShape,
     cache: Cache,
@@ -37,37 +36,54 @@ impl BurnGenerator {
             Kernels::Fused => memory::free_bytes(),
             Kernels::Plain => None,
         };
-        let mut planned = None;
-        let model = Model::load_if(dir, &mut |config, weight_bytes| {
-            if place.kernels == Kernels::Plain {
-                memory::require(weight_bytes)?;
-            }
-            planned = Some(Plan::new(config, weight_bytes, room, free_bytes)?);
-            Ok(())
-        })?;
-        let plan = planned.expect("a model is loaded only if its plan was made");
-        Ok(Self::new(place, model, (plan, room.cache_type)))
+        let (model, source) = Model::open(dir)?;
+        let weight_bytes = loaded::bytes_needed(&model.config, &place, room.weights, &source)?;
+        if place.kernels == Kernels::Plain {
+            memory::require(weight_bytes)?;
+        }
+        let plan = Plan::new(&model.config, weight_bytes, room, free_bytes)?;
+        Self::new(place, model, &source, (plan, room))
     }
 
     pub(crate) fn new(
         place: Place,
         mut model: Model,
-        (plan, cache_type): (Plan, CacheType),
-    ) -> Self {
-        let values = std::mem::take(&mut model.values);
-        let weights = (values.into_iter().zip(parameters(&model.config)))
-            .map(|(values, parameter)| device::matrix(values, parameter.shape, &place.device))
-            .collect();
+        source: &Source,
+        (plan, room): (Plan, Room),
+    ) -> Result<Self> {
+        let weights = loaded::load(&model.config, &place, room.weights, source)?;
         model.info.context = plan.context;
         let config = &model.config;
-        let cache = Cache::new(config.layers, config.heads(), (plan.shape, cache_type), &place);
+        let cache =
+            Cache::new(config.layers, config.heads(), (plan.shape, room.cache_type), &place);
         let tables = Tables::new(config.head_size, &config.rope);
-        Self { weights, tables, shape: plan.shape, cache, place, model }
+        Ok(Self { weights, tables, shape: plan.shape, cache, place, model })
     }
 
     fn decoder(&self) -> Decoder<'_> {
         let (config, parameters) = (&self.model.config, self.weights.as_slice());
         Decoder { config, parameters, kernels: self.place.kernels }
+    }
+
+    /// The logits that checked pieces want.
+    fn compute(&mut self, pieces: &[Piece<'_>]) -> Vec<Vec<f32>> {
+        let packing = Packing::pieces(pieces, &self.tables, &self.place.device);
+        let mut attention = Paged::new(&mut self.cache, pieces);
+        let decoder = Decoder {
+            config: &self.model.config,
+            parameters: &self.weights,
+            kernels: self.place.kernels,
+        };
+        let hidden = decoder.hidden_states(&packing, &mut attention);
+        let ranges = packing.ranges().iter().zip(pieces);
+        let wanted: Vec<usize> = ranges
+            .flat_map(|(range, piece)| piece.logits.clone().map(|row| range.start + row))
+            .collect();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let logits = device::numbers(decoder.logits(hidden, &wanted));
+        logits.chunks_exact(self.model.config.vocabulary).map(<[f32]>::to_vec).collect()
     }
 
     fn check(&self, piece: &Piece<'_>) -> Result<()> {
@@ -102,23 +118,9 @@ impl Generator for BurnGenerator {
 
     fn step(&mut self, pieces: &[Piece<'_>]) -> Result<Vec<Vec<f32>>> {
         pieces.iter().try_for_each(|piece| self.check(piece))?;
-        let packing = Packing::pieces(pieces, &self.tables, &self.place.device);
-        let mut attention = Paged::new(&mut self.cache, pieces);
-        let decoder = Decoder {
-            config: &self.model.config,
-            parameters: &self.weights,
-            kernels: self.place.kernels,
-        };
-        let hidden = decoder.hidden_states(&packing, &mut attention);
-        let ranges = packing.ranges().iter().zip(pieces);
-        let wanted: Vec<usize> = ranges
-            .flat_map(|(range, piece)| piece.logits.clone().map(|row| range.start + row))
-            .collect();
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let logits = device::numbers(decoder.logits(hidden, &wanted));
-        Ok(logits.chunks_exact(self.model.config.vocabulary).map(<[f32]>::to_vec).collect())
+        // On a thread of the pool: from outside, each of a step's hundreds of kernels would wake one
+        // up and go to sleep.
+        Ok(rayon::scope(|_| self.compute(pieces)))
     }
 
     fn logits(&mut self, ids: &[u32]) -> Result<Vec<f32>> {

@@ -8,6 +8,7 @@ use crate::burn::decoder::Heads;
 use crate::burn::device::{self, Place};
 use crate::burn::ops::Kernels;
 use crate::burn::plan::Plan;
+use crate::burn::source::Source;
 use crate::burn::tests::{check_close, config, place};
 use crate::burn::weights::Model;
 use crate::worker::{Event, Events, Request, Worker};
@@ -43,9 +44,10 @@ fn generator(heads: (usize, usize), kernels: Kernels, room: Room) -> BurnGenerat
 }
 
 fn open(config: &serde_json::Value, place: Place, room: Room) -> BurnGenerator {
-    let model = Model::random(config, 5).unwrap();
+    let mut model = Model::random(config, 5).unwrap();
+    let source = Source::values_of(&std::mem::take(&mut model.values));
     let plan = Plan::new(&model.config, 0, room, None).unwrap();
-    BurnGenerator::new(place, model, (plan, room.cache_type))
+    BurnGenerator::new(place, model, &source, (plan, room)).unwrap()
 }
 
 fn ids(count: usize, step: usize) -> Vec<u32> {

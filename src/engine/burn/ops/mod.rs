@@ -5,10 +5,12 @@
 //! processor. Tests hold the two together.
 
 pub(crate) mod fused;
+pub(crate) mod held;
 mod kernels;
 mod pages;
 pub(crate) mod plain;
 
+pub(crate) use self::kernels::product::{Kind, Packed, Segment};
 pub(crate) use self::pages::{Pages, Span};
 
 use burn::tensor::{Int, Tensor, TensorData};

@@ -115,7 +115,7 @@ pub(super) fn dims(x: &Host) -> [usize; 2] {
 }
 
 /// The values of a tensor that nobody else holds, without a copy.
-fn into_values(x: Host) -> Vec<f32> {
+pub(super) fn into_values(x: Host) -> Vec<f32> {
     x.into_data().try_into_vec().expect("every tensor of the engine is f32")
 }
 

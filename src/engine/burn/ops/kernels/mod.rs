@@ -6,6 +6,7 @@ pub(crate) mod gated;
 pub(crate) mod norm;
 pub(crate) mod optimizer;
 pub(crate) mod paged;
+pub(crate) mod product;
 pub(crate) mod rotate;
 mod vector;
 

@@ -1,0 +1,117 @@
+//! The parameters of a model as they are computed with.
+//!
+//! On the processor, matrices are packed once, straight from the mapped files, in the type that was
+//! asked for; biases and norms are few and f32. Elsewhere, and on the tape, everything is a tensor.
+
+#[cfg(test)]
+mod tests;
+
+use burn::tensor::Tensor;
+use safetensors::Dtype;
+
+use crate::burn::decoder::DecoderConfig;
+use crate::burn::device::{self, Place};
+use crate::burn::ops::{Kernels, Kind, Packed, Segment};
+use crate::burn::parameters::{Index, Parameter, Part, parameters};
+use crate::burn::source::{Piece, Source, floats};
+use crate::{Error, Result, WeightType};
+
+/// A parameter.
+pub(crate) enum Weight {
+    /// In burn's hands.
+    Tensor(Tensor<2>),
+    /// In ours.
+    Packed(Packed),
+}
+
+impl Weight {
+    /// A norm or a bias, or what is on the tape.
+    pub(crate) fn tensor(&self) -> Tensor<2> {
+        match self {
+            Self::Tensor(tensor) => tensor.clone(),
+            Self::Packed(_) => unreachable!("norms and biases are never packed"),
+        }
+    }
+}
+
+/// Loads all parameters of a model onto a device.
+///
+/// # Errors
+/// If the device cannot compute with the type, or a file's header cannot be read.
+pub(crate) fn load(
+    config: &DecoderConfig,
+    place: &Place,
+    asked: WeightType,
+    source: &Source,
+) -> Result<Vec<Weight>> {
+    if place.kernels == Kernels::Plain && matches!(asked, WeightType::Bf16 | WeightType::Int8) {
+        let why =
+            format!("weights of type `{asked}` are for the processor; other devices take f32");
+        return Err(Error::BadInput(why));
+    }
+    let (pieces, gated) = (source.pieces(config).map_err(Error::BadInput)?, gated(config));
+    let load = |(number, parameter): (usize, Parameter)| {
+        let pieces = pieces(number);
+        if place.kernels == Kernels::Plain || !parameter.decays {
+            let values = floats(&pieces).map_err(Error::BadInput)?;
+            return Ok(Weight::Tensor(device::matrix(values, parameter.shape, &place.device)));
+        }
+        let kind = kind(asked, pieces.first().map_or(Dtype::F32, |piece| piece.dtype));
+        let segments: Vec<Segment<'_>> =
+            pieces.iter().map(|piece| segment(piece, parameter.shape[1])).collect();
+        let pack = if gated.contains(&number) { Packed::gated } else { Packed::new };
+        Ok(Weight::Packed(pack(kind, parameter.shape, &segments)))
+    };
+    parameters(config).into_iter().enumerate().map(load).collect()
+}
+
+/// Bytes that the parameters of a model take on a device.
+///
+/// # Errors
+/// If a file's header cannot be read.
+pub(crate) fn bytes_needed(
+    config: &DecoderConfig,
+    place: &Place,
+    asked: WeightType,
+    source: &Source,
+) -> Result<u64> {
+    let dtypes = source.dtypes(config).map_err(Error::BadInput)?;
+    let bytes = |(parameter, dtype): (Parameter, Dtype)| match place.kernels {
+        Kernels::Fused if parameter.decays => {
+            Packed::bytes_needed(kind(asked, dtype), parameter.shape)
+        }
+        Kernels::Fused | Kernels::Plain => parameter.length() * size_of::<f32>(),
+    };
+    Ok(parameters(config).into_iter().zip(dtypes).map(bytes).sum::<usize>() as u64)
+}
+
+/// What numbers of a file are kept as.
+fn kind(asked: WeightType, found: Dtype) -> Kind {
+    match asked {
+        WeightType::Auto => as_found(found),
+        WeightType::F32 => Kind::F32,
+        WeightType::Bf16 => Kind::Bf16Rounded,
+        WeightType::Int8 => Kind::Int8,
+    }
+}
+
+fn as_found(dtype: Dtype) -> Kind {
+    match dtype == Dtype::BF16 {
+        true => Kind::Bf16,
+        false if dtype == Dtype::F16 => Kind::F16,
+        false => Kind::F32,
+    }
+}
+
+fn segment<'a>(piece: &'a Piece<'_>, columns: usize) -> Segment<'a> {
+    let rows = piece.start / columns..(piece.start + piece.length()) / columns;
+    Segment { rows, bytes: &piece.bytes, kind: as_found(piece.dtype) }
+}
+
+/// Which parameters are gates and what they open, to be multiplied at once: there is no bias between.
+fn gated(config: &DecoderConfig) -> Vec<usize> {
+    let index = Index::new(config);
+    let biased = index.part(0, Part::GateUpBias).is_some();
+    let layers = (0..config.layers).filter(|_| !biased);
+    layers.filter_map(|layer| index.part(layer, Part::GateUpWeight)).collect()
+}

@@ -1,0 +1,314 @@
+//! A panel of weights times rows of activations, on whatever [`Simd`] there is.
+//!
+//! A tile of `ROWS` rows and `GROUPS` times sixteen outputs stays in registers while the inputs go
+//! by. The tile changes nothing in the numbers: an output is the sum over parts of [`DEPTH`] inputs
+//! of chains of fused multiply-adds, in order.
+
+#![expect(unsafe_code, reason = "reads weights and activations by pointer in the inner loop")]
+
+use super::simd::{BLOCK, LANES, Simd};
+use super::{DEPTH, PANEL, PANEL_GROUPS};
+
+/// What a panel's kernel is given.
+///
+/// `panel` holds all inputs of [`PANEL`] outputs; row `r` of `x` begins at `r * x_stride` and has
+/// `inputs` numbers (rounded up to whole pairs or blocks, the rest zeros); row `r` of `out` begins at
+/// `r * PANEL` and is added to.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub(super) panel: &'a [u8],
+    pub(super) x: Activations<'a>,
+    pub(super) x_stride: usize,
+    pub(super) inputs: usize,
+    pub(super) first_row: usize,
+    pub(super) rows: usize,
+}
+
+/// Activations in the form that a kernel takes.
+#[derive(Clone, Copy)]
+pub(super) enum Activations<'a> {
+    /// As they are.
+    Floats(&'a [f32]),
+    /// Rounded to bf16, two in a word.
+    Pairs(&'a [u32]),
+    /// Rounded to bytes, four in a word, with a scale and `-128 * sum` per block.
+    Bytes { quads: &'a [i32], scales: &'a [f32], starts: &'a [i32] },
+}
+
+/// A type that weights are kept in and computed with as f32.
+pub(super) trait Element {
+    /// Bytes of sixteen outputs' two inputs.
+    const PAIR_BYTES: usize;
+
+    /// # Safety
+    /// As [`Simd`]; `from` has that many bytes.
+    unsafe fn pair<S: Simd>(from: *const u8) -> (S::Floats, S::Floats);
+}
+
+pub(super) struct F32;
+pub(super) struct F16;
+pub(super) struct Bf16;
+
+impl Element for F32 {
+    const PAIR_BYTES: usize = 128;
+
+    #[inline(always)]
+    unsafe fn pair<S: Simd>(from: *const u8) -> (S::Floats, S::Floats) {
+        // SAFETY: by the contract.
+        unsafe { (S::load(from.cast()), S::load(from.cast::<f32>().add(LANES))) }
+    }
+}
+
+impl Element for F16 {
+    const PAIR_BYTES: usize = 64;
+
+    #[inline(always)]
+    unsafe fn pair<S: Simd>(from: *const u8) -> (S::Floats, S::Floats) {
+        // SAFETY: by the contract.
+        unsafe { S::f16_pairs(from) }
+    }
+}
+
+impl Element for Bf16 {
+    const PAIR_BYTES: usize = 64;
+
+    #[inline(always)]
+    unsafe fn pair<S: Simd>(from: *const u8) -> (S::Floats, S::Floats) {
+        // SAFETY: by the contract.
+        unsafe { S::bf16_pairs(from) }
+    }
+}
+
+/// Splits rows into tiles of nearly the same height, `most` at most.
+#[inline(always)]
+pub(super) fn tiles(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = rows.div_ceil(most);
+    (0..count).map(move |tile| {
+        let (start, end) = (tile * rows / count, (tile + 1) * rows / count);
+        (start, end - start)
+    })
+}
+
+/// Rows from which on a part of a panel is widened to f32 once, and not again for every tile.
+const WIDEN_ROWS: usize = 24;
+
+/// Adds the product of a panel of `E` with rows of f32 to `out`.
+///
+/// # Safety
+/// As [`Simd`]; the job's slices are as long as it says, `out` has `rows * PANEL` numbers.
+#[inline(always)]
+pub(super) unsafe fn exact<S: Simd, E: Element, const ROWS: usize, const GROUPS: usize>(
+    job: &Job<'_>,
+    out: &mut [f32],
+    wide: &mut Vec<f32>,
+) {
+    let Activations::Floats(x) = job.x else { unreachable!("floats are prepared for floats") };
+    let pairs = job.inputs.div_ceil(2);
+    assert!(job.panel.len() >= pairs * PANEL_GROUPS * E::PAIR_BYTES);
+    assert!(x.len() >= (job.first_row + job.rows - 1) * job.x_stride + 2 * pairs);
+    assert!(out.len() >= job.rows * PANEL);
+    let widens = job.rows >= WIDEN_ROWS && E::PAIR_BYTES < F32::PAIR_BYTES;
+    for start in (0..pairs).step_by(DEPTH / 2) {
+        let count = (pairs - start).min(DEPTH / 2);
+        let weights = &job.panel[start * PANEL_GROUPS * E::PAIR_BYTES..];
+        // SAFETY: inside the slices, as asserted.
+        unsafe {
+            let x = x.as_ptr().add(job.first_row * job.x_stride + 2 * start);
+            let part = Tile {
+                weights: weights.as_ptr(),
+                x,
+                x_stride: job.x_stride,
+                count,
+                out: out.as_mut_ptr(),
+            };
+            if widens {
+                widen::<S, E>(wide, weights, count);
+                let part = Tile { weights: wide.as_ptr().cast(), ..part };
+                exact_part::<S, F32, ROWS, GROUPS>(part, job.rows);
+            } else {
+                exact_part::<S, E, ROWS, GROUPS>(part, job.rows);
+            }
+        }
+    }
+}
+
+/// The first pairs of a panel as f32.
+#[inline(always)]
+unsafe fn widen<S: Simd, E: Element>(wide: &mut Vec<f32>, weights: &[u8], pairs: usize) {
+    wide.resize(DEPTH * PANEL, 0.0);
+    assert!(weights.len() >= pairs * PANEL_GROUPS * E::PAIR_BYTES && 2 * pairs <= DEPTH);
+    for at in 0..pairs * PANEL_GROUPS {
+        // SAFETY: inside the slices, as asserted.
+        unsafe {
+            let (first, second) = E::pair::<S>(weights.as_ptr().add(at * E::PAIR_BYTES));
+            S::store(wide.as_mut_ptr().add(2 * at * LANES), first);
+            S::store(wide.as_mut_ptr().add((2 * at + 1) * LANES), second);
+        }
+    }
+}
+
+/// All tiles of some pairs of a panel.
+#[inline(always)]
+unsafe fn exact_part<S: Simd, E: Element, const ROWS: usize, const GROUPS: usize>(
+    part: Tile<f32>,
+    rows: usize,
+) {
+    for (row, height) in tiles(rows, ROWS) {
+        for group in (0..PANEL_GROUPS).step_by(GROUPS) {
+            // SAFETY: the part has these rows and groups.
+            unsafe {
+                let tile = Tile {
+                    weights: part.weights.add(group * E::PAIR_BYTES),
+                    x: part.x.add(row * part.x_stride),
+                    out: part.out.add(row * PANEL + group * LANES),
+                    ..part
+                };
+                match height {
+                    1 => exact_tile::<S, E, 1, GROUPS>(tile),
+                    2 => exact_tile::<S, E, 2, GROUPS>(tile),
+                    3 => exact_tile::<S, E, 3, GROUPS>(tile),
+                    4 => exact_tile::<S, E, 4, GROUPS>(tile),
+                    5 => exact_tile::<S, E, 5, GROUPS>(tile),
+                    _ => exact_tile::<S, E, 6, GROUPS>(tile),
+                }
+            }
+        }
+    }
+}
+
+/// What a tile is computed from: `count` pairs or blocks, rows of `x` that many `x_stride` apart.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<X> {
+    pub(super) weights: *const u8,
+    pub(super) x: *const X,
+    pub(super) x_stride: usize,
+    pub(super) count: usize,
+    pub(super) out: *mut f32,
+}
+
+#[inline(always)]
+unsafe fn exact_tile<S: Simd, E: Element, const ROWS: usize, const GROUPS: usize>(tile: Tile<f32>) {
+    // SAFETY: the caller has checked that all of it lies inside its slices.
+    unsafe {
+        let mut sums = [[S::splat(0.0); GROUPS]; ROWS];
+        let mut weights = tile.weights;
+        for pair in 0..tile.count {
+            let mut both = [E::pair::<S>(weights); GROUPS];
+            for (group, both) in both.iter_mut().enumerate().skip(1) {
+                *both = E::pair::<S>(weights.add(group * E::PAIR_BYTES));
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = tile.x.add(row * tile.x_stride + 2 * pair);
+                let (first, second) = (S::splat(*x), S::splat(*x.add(1)));
+                for (sum, both) in sums.iter_mut().zip(&both) {
+                    *sum = S::fused(both.0, first, *sum);
+                }
+                for (sum, both) in sums.iter_mut().zip(&both) {
+                    *sum = S::fused(both.1, second, *sum);
+                }
+            }
+            weights = weights.add(PANEL_GROUPS * E::PAIR_BYTES);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            for (group, sum) in sums.iter().enumerate() {
+                S::add_to(tile.out.add(row * PANEL + group * LANES), *sum);
+            }
+        }
+    }
+}
+
+/// Bytes of a block's scales, and of a block, of one panel in int8.
+pub(super) const SCALE_BYTES: usize = 2 * PANEL;
+pub(super) const BLOCK_BYTES: usize = SCALE_BYTES + PANEL * BLOCK;
+
+/// Adds the product of a panel of int8 with rows of int8 to `out`. Within a block the sums are whole
+/// numbers and so exact.
+///
+/// # Safety
+/// As [`exact`].
+#[inline(always)]
+pub(super) unsafe fn int8<S: Simd, const ROWS: usize, const GROUPS: usize>(
+    job: &Job<'_>,
+    out: &mut [f32],
+) {
+    let Activations::Bytes { quads, scales, starts } = job.x else {
+        unreachable!("bytes are prepared for bytes")
+    };
+    let blocks = job.inputs.div_ceil(BLOCK);
+    let rows_end = job.first_row + job.rows;
+    assert!(job.panel.len() >= blocks * BLOCK_BYTES && out.len() >= job.rows * PANEL);
+    assert!(quads.len() >= rows_end * blocks * (BLOCK / 4));
+    assert!(scales.len() >= rows_end * blocks && starts.len() >= rows_end * blocks);
+    for start in (0..blocks).step_by(DEPTH / BLOCK) {
+        let count = (blocks - start).min(DEPTH / BLOCK);
+        for (row, height) in tiles(job.rows, ROWS) {
+            for group in (0..PANEL_GROUPS).step_by(GROUPS) {
+                // SAFETY: inside the slices, as asserted.
+                unsafe {
+                    let x = (job.first_row + row) * blocks + start;
+                    let tile = Tile {
+                        weights: job.panel.as_ptr().add(start * BLOCK_BYTES),
+                        x: quads.as_ptr().add(x * (BLOCK / 4)),
+                        x_stride: blocks,
+                        count,
+                        out: out.as_mut_ptr().add(row * PANEL + group * LANES),
+                    };
+                    let (scales, starts) = (scales.as_ptr().add(x), starts.as_ptr().add(x));
+                    match height {
+                        1 => int8_tile::<S, 1, GROUPS>(tile, scales, starts, group),
+                        2 => int8_tile::<S, 2, GROUPS>(tile, scales, starts, group),
+                        3 => int8_tile::<S, 3, GROUPS>(tile, scales, starts, group),
+                        4 => int8_tile::<S, 4, GROUPS>(tile, scales, starts, group),
+                        5 => int8_tile::<S, 5, GROUPS>(tile, scales, starts, group),
+                        _ => int8_tile::<S, 6, GROUPS>(tile, scales, starts, group),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn int8_tile<S: Simd, const ROWS: usize, const GROUPS: usize>(
+    tile: Tile<i32>,
+    scales: *const f32,
+    starts: *const i32,
+    first_group: usize,
+) {
+    // SAFETY: the caller has checked that all of it lies inside its slices.
+    unsafe {
+        let mut sums = [[S::splat(0.0); GROUPS]; ROWS];
+        for block in 0..tile.count {
+            let weights = tile.weights.add(block * BLOCK_BYTES);
+            let bytes = weights.add(SCALE_BYTES + first_group * 4 * LANES);
+            let mut dots = [[S::dots(0); GROUPS]; ROWS];
+            for (row, dots) in dots.iter_mut().enumerate() {
+                *dots = [S::dots(*starts.add(row * tile.x_stride + block)); GROUPS];
+            }
+            for quad in 0..BLOCK / 4 {
+                let bytes = bytes.add(quad * 4 * PANEL);
+                for group in 0..GROUPS {
+                    let weights = S::bytes(bytes.add(group * 4 * LANES));
+                    for (row, dots) in dots.iter_mut().enumerate() {
+                        let at = (row * tile.x_stride + block) * (BLOCK / 4) + quad;
+                        dots[group] = S::dot(dots[group], weights, *tile.x.add(at));
+                    }
+                }
+            }
+            for group in 0..GROUPS {
+                let of_weights = S::bf16(weights.add(2 * (first_group + group) * LANES));
+                for (row, (sums, dots)) in sums.iter_mut().zip(&dots).enumerate() {
+                    let of_x = S::splat(*scales.add(row * tile.x_stride + block));
+                    let scale = S::multiply(of_weights, of_x);
+                    let dot = S::finish(dots[group]);
+                    sums[group] = S::fused(dot, scale, sums[group]);
+                }
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            for (group, sum) in sums.iter().enumerate() {
+                S::add_to(tile.out.add(row * PANEL + group * LANES), *sum);
+            }
+        }
+    }
+}
