@@ -8,9 +8,11 @@
 # Standard input is a socket of packets. From `sandbox::slot` come, with descriptors attached:
 #     P source_bytes name_bytes argument_bytes... / file_name_bytes file_bytes ...     and the texts, in a file
 #     T cpu_ms kill_ms wall_ms address_bytes output_bytes file_bytes open_files processes seed   and files 0 to 3
+#     W ms                                                        the answer to W
 # and to it go `K version` once ready, `K` for a program, and per run
 #     R wait_status ended_by cpu_us wall_us memory_bytes left_processes clean
-# where ended_by is 0 itself, 1 its processor time, 2 its wall time; or `E why` if the harness could not.
+# where ended_by is 0 itself, 1 its processor time, 2 its wall time; `E why` if the harness could not; `W` when the
+# wall time is over: only from outside can be seen how much of it the program waited for a processor.
 import os, sys, time, select, resource, builtins, atexit, gc, marshal, fcntl, stat
 import _signal as signal, _thread
 
@@ -314,28 +316,47 @@ def watch(child, kill_ms, wall_ms):
     fd = os.pidfd_open(child)
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    poll.register(CONTROL, 0)
-    used = 0.0
+    poll.register(CONTROL, select.POLLIN)
+    used, asked = 0.0, False
     while True:
         left_cpu = kill_ms - used
         left_wall = wall_ms - (time.monotonic() - begin) * 1000
-        if left_cpu <= 0 or left_wall <= 0:
-            ended_by = 1 if left_cpu <= 0 else 2
-            os.kill(child, signal.SIGKILL)
+        if left_cpu <= 0:
+            ended_by = 1
             break
+        if left_wall <= 0 and not asked:
+            control.send(b"W")
+            asked = True
         # Threads may use several processors at once, so that half the rest is safe to sleep through.
-        events = poll.poll(max(1, min(left_cpu if left_cpu < 20 else left_cpu / 2 + 1, left_wall + 1)))
-        if any(at == CONTROL for at, _ in events):
-            leave()
-        if events:
+        pause = left_cpu if left_cpu < 20 else left_cpu / 2 + 1
+        events = dict(poll.poll(max(1, pause if asked else min(pause, left_wall + 1))))
+        if fd in events:
             break
+        if CONTROL in events:
+            more, asked = waits(), False
+            if not more:
+                ended_by = 2
+                break
+            wall_ms += more
         try:
             used = time.clock_gettime(clock) * 1000
         except OSError:
             pass
+    if ended_by:
+        os.kill(child, signal.SIGKILL)
+    if asked:
+        waits()
     os.close(fd)
     _, status, usage = os.wait4(child, 0)
     return status, ended_by, usage, time.monotonic() - begin
+
+
+def waits():
+    # How much longer a run may take, since it had to wait for a processor.
+    kind, text, _ = received()
+    if kind != b"W":
+        leave()
+    return int(text)
 
 
 def leave():

@@ -111,6 +111,17 @@ fn all() -> impl Iterator<Item = Process> {
     })
 }
 
+/// How long, in milliseconds, the process has been ready to run while others ran: that of its thread
+/// which waited longest. 0 where the kernel does not count it.
+pub(super) fn waited_ms(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let waited_ns = tasks.filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    waited_ns.max().unwrap_or(0) / 1_000_000
+}
+
 /// The processes below `pid`, children before theirs.
 pub(super) fn below(pid: u32) -> Vec<Process> {
     let mut others: Vec<Process> = all().collect();
