@@ -90,7 +90,8 @@ impl<H: BuildHasher + Default> Blocks<H> {
         Some(block)
     }
 
-    /// Lets a block go.
+    /// Lets a block go. One that holds nothing worth finding is the next to be given out: memory
+    /// that was never used stays so for as long as possible.
     ///
     /// # Panics
     /// If nobody holds it.
@@ -100,7 +101,7 @@ impl<H: BuildHasher + Default> Blocks<H> {
         state.holders -= 1;
         if state.holders == 0 {
             self.clock += 1;
-            state.freed = self.clock;
+            state.freed = if state.known.is_some() { self.clock } else { 0 };
             self.free.insert((state.freed, block));
         }
     }

@@ -274,7 +274,7 @@ pub enum CacheType {
     /// As they were computed.
     #[default]
     F32,
-    /// Rounded to half as many bytes.
+    /// Rounded to half as many bytes; on the processor only.
     Bf16,
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 
@@ -255,10 +257,11 @@ impl<'a, H: BuildHasher + Default> Run<'a, H> {
     }
 }
 
-fn check<H: BuildHasher + Default>(setting: &Setting) {
+fn check<H: BuildHasher + Default>(setting: &Setting) -> Counts {
     let mut run = Run::<H>::new(setting);
     run.run();
     run.check_answers();
+    run.scheduler.counts()
 }
 
 proptest! {
@@ -273,6 +276,19 @@ proptest! {
     fn colliding_hashes_change_no_answer(setting in setting()) {
         check::<BuildHasherDefault<EightBits>>(&setting);
     }
+}
+
+#[test]
+fn random_schedules_share_blocks_and_take_them_away() {
+    let mut runner = TestRunner::deterministic();
+    let mut sum = Counts::default();
+    for _ in 0..500 {
+        let setting = setting().new_tree(&mut runner).unwrap().current();
+        let counts = check::<BuildHasherDefault<DefaultHasher>>(&setting);
+        sum.preemptions += counts.preemptions;
+        sum.prefix_hits += counts.prefix_hits;
+    }
+    assert!(sum.preemptions > 100 && sum.prefix_hits > 1000, "{sum:?}");
 }
 
 fn scheduler(blocks: usize) -> Scheduler {

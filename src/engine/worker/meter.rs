@@ -171,11 +171,17 @@ impl Counters {
     /// The worker has ended; the first reason stays.
     pub(super) fn die(&self, why: &str) {
         lock(&self.dead).get_or_insert_with(|| why.to_owned());
-        self.queue_moved.notify_all();
+        self.wake_all();
     }
 
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Wakes whoever waits for a place in the queue, and whoever is just about to.
+    fn wake_all(&self) {
+        drop(lock(&self.queued));
         self.queue_moved.notify_all();
     }
 

@@ -31,10 +31,11 @@ pub(crate) struct BurnGenerator {
 impl BurnGenerator {
     /// Loads a folder onto a device, if model and cache fit into what is free.
     pub(crate) fn open(place: Place, dir: &Path, room: Room) -> Result<Self> {
-        // The cache of a GPU is in its own memory, of which burn says nothing before it is used.
-        let free_bytes = match place.kernels {
-            Kernels::Fused => memory::free_bytes(),
-            Kernels::Plain => None,
+        // The cache of a GPU is in its own memory, of which burn says nothing before it is used, and
+        // its kernels take f32 only.
+        let (free_bytes, room) = match place.kernels {
+            Kernels::Fused => (memory::free_bytes(), room),
+            Kernels::Plain => (None, Room { cache_type: CacheType::F32, ..room }),
         };
         let (model, source) = Model::open(dir)?;
         let weight_bytes = loaded::bytes_needed(&model.config, &place, room.weights, &source)?;

@@ -178,12 +178,15 @@ fn a_product_has_the_same_rows_however_many_there_are() {
             device::matrix(values, [rows, columns], &place().device)
         };
         let weight = matrix(outputs, inputs, 3);
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let mut first = None;
         for rows in [1, 2, 3, 7, 8, 9, 16, 31, 64, 65, 100, 256, 512] {
-            let product = Kernels::Fused.linear(matrix(rows, inputs, 0), weight.clone());
-            let row = device::numbers(product.narrow(0, 0, 1));
+            let product = || Kernels::Fused.linear(matrix(rows, inputs, 0), weight.clone());
+            let row = device::numbers(product().narrow(0, 0, 1));
             let expected = first.get_or_insert_with(|| row.clone());
             assert!(row == *expected, "{outputs} by {inputs} with {rows} rows");
+            let alone = device::numbers(one.install(product).narrow(0, 0, 1));
+            assert!(alone == *expected, "{outputs} by {inputs} with {rows} rows on one thread");
         }
     }
 }
