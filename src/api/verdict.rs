@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::reviews::{LogEntry, ReviewState};
 use crate::jobs;
-use crate::records::{self, Tests, TraceId, VerdictRow};
+use crate::records::{self, Cases, Mode, Tests, TraceId, VerdictRow};
 use crate::store::{self, Store};
 
 /// Characters of an input or output that are shown; the panel says that there are more.
@@ -83,9 +83,9 @@ pub(super) struct RuleVerdict {
 }
 
 impl RuleVerdict {
-    fn new(mode: &str, row: VerdictRow) -> Self {
+    fn new(row: VerdictRow) -> Self {
         Self {
-            mode: mode.to_owned(),
+            mode: row.mode.name().to_owned(),
             verdict: row.verdict.name().to_owned(),
             why: row.verdict.why().to_owned(),
             verifier: row.verifier,
@@ -148,19 +148,26 @@ pub(super) struct TestEvidence {
 impl TestEvidence {
     fn all(detail: &Value, tests: Option<&Tests>) -> Vec<Self> {
         let Some(run) = detail.get("tests").and_then(Value::as_array) else { return Vec::new() };
-        let at = |values: Option<&Vec<Value>>, index: usize| {
-            values.and_then(|values| values.get(index)).map(shown).unwrap_or_default()
+        let failed = detail.get("failed").filter(|failed| !failed.is_null());
+        let failed_at = failed.and_then(|failed| failed.get("index")?.as_u64());
+        let at = |values: Option<&Cases>, index: usize| {
+            let json = values.and_then(|values| values.get(index)).unwrap_or_default();
+            shown(&serde_json::from_str(json).unwrap_or_else(|_| Value::from(json)))
         };
         let one = |(index, test): (usize, &Value)| {
-            let text = |name: &str| test.get(name).filter(|value| !value.is_null()).map(shown);
+            let failed = failed.filter(|_| failed_at == Some(index as u64));
+            let text = |value: &Value, name: &str| {
+                value.get(name).and_then(Value::as_str).map(str::to_owned)
+            };
             let number = |name: &str| test.get(name).and_then(Value::as_u64).unwrap_or(0);
+            let position = failed.and_then(|failed| failed.get("position")?.as_u64());
             Self {
                 number: index as u64 + 1,
-                outcome: text("outcome").unwrap_or_default(),
+                outcome: text(test, "outcome").unwrap_or_default(),
                 input: at(tests.map(|tests| &tests.inputs), index),
                 expected: at(tests.map(|tests| &tests.outputs), index),
-                got: text("got"),
-                diff: text("diff"),
+                got: failed.and_then(|failed| failed.get("got")).map(shown),
+                diff: position.map(|position| format!("at {position}")),
                 wall_ms: number("wall_ms"),
                 cpu_ms: number("cpu_ms"),
                 memory_bytes: number("memory_bytes"),
@@ -237,8 +244,12 @@ impl VerdictDetail {
     /// What is known about trace `id`.
     pub(super) fn of(store: &Store, id: TraceId) -> store::Result<Self> {
         let records::Example { question, trace, .. } = store.example(id)?;
-        let strict = store.verdict(id)?;
+        let strict = store.verdict(id, Mode::Strict)?;
         let detail = strict.as_ref().map_or(&Value::Null, |row| &row.detail);
+        let mut rules = Vec::new();
+        for mode in Mode::ALL {
+            rules.extend(store.verdict(id, mode)?.map(RuleVerdict::new));
+        }
         Ok(Self {
             trace_id: id.0,
             question_id: question.id.0,
@@ -252,7 +263,7 @@ impl VerdictDetail {
             judge: store.judgement(id)?.map(JudgeVerdict::from),
             review: store.review(id)?.map(|item| item.review.state.into()),
             log: store.review_log(id)?.into_iter().map(LogEntry::from).collect(),
-            rules: strict.into_iter().map(|row| RuleVerdict::new("strict", row)).collect(),
+            rules,
         })
     }
 }

@@ -1,17 +1,25 @@
 //! The verb `grade`: grades answers from standard input, one JSON object per line in and out, in
 //! order. A line that cannot be read gets the verdict `unreadable`; the stream goes on.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, BufWriter, Write};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::Global;
 use super::sandboxed::sandbox;
-use crate::records::{Tests, Verdict};
+use crate::formats::cases;
+use crate::records::Verdict;
 use crate::sandbox::Limits;
-use crate::verify::{self, CodeGrade, Grader, Mode, Outcome, Policy, TestResult, Tools};
+use crate::verify::{self, CodeGrade, Grader, Mode, Policy, Tools, Unjudged};
+
+/// Longest line that is read: OpenThoughts' largest tests are about 5 MB.
+const LINE_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes that are kept of a line that is too long, to find its id in.
+const HEAD_BYTES: usize = 4096;
 
 /// Options of `grade`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +32,7 @@ pub struct Args {
 enum What {
     /// Compare answers: `{id, reference, answer}` per line
     Math(MathArgs),
-    /// Run programs: `{id, solution, tests: {inputs, outputs, fn_name?}, limits?}` per line
+    /// Run programs: `{id, solution, tests: {inputs, outputs, fn_name?, …}, limits?}` per line
     Code {
         /// How to decide
         #[arg(long, value_enum, default_value = "strict")]
@@ -82,13 +90,17 @@ impl From<MathGrader> for Grader {
     }
 }
 
-/// How programs are graded, as written on the command line.
-#[derive(Debug, Clone, clap::ValueEnum)]
+/// Whose rules decide on programs, as written on the command line.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(super) enum GradeMode {
     /// Correct if every test passes
     Strict,
     /// What the published code of OpenThoughts decides
     Upstream,
+    /// What LiveCodeBench's own harness decides
+    Lcb,
+    /// What evalchemy's harness for LiveCodeBench decides
+    EvalchemyLcb,
 }
 
 impl From<GradeMode> for Mode {
@@ -96,6 +108,8 @@ impl From<GradeMode> for Mode {
         match mode {
             GradeMode::Strict => Self::Strict,
             GradeMode::Upstream => Self::Upstream,
+            GradeMode::Lcb => Self::Lcb,
+            GradeMode::EvalchemyLcb => Self::EvalchemyLcb,
         }
     }
 }
@@ -105,36 +119,93 @@ pub(super) fn run(_global: &Global, args: Args) -> anyhow::Result<()> {
     match what {
         What::Math(args) => {
             let (grader, policy) = (args.grader.into(), args.policy());
-            each_line(&mut |line| Ok(serde_json::to_value(math(line, grader, &policy))?))
+            each_line(&mut |line, out| {
+                let graded = match &line {
+                    Line::Whole(line) => math(line, grader, &policy),
+                    Line::TooLong(head, bytes) => bad_math(head, too_long(*bytes)),
+                };
+                Ok(serde_json::to_writer(out, &graded)?)
+            })
         }
         What::Code { mode } => {
             let tools = Tools { mode: mode.into(), ..Tools::new(sandbox()?) };
-            each_line(&mut |line| Ok(serde_json::to_value(code(line, &tools)?)?))
+            each_line(&mut |line, out| {
+                let graded = match line {
+                    Line::Whole(line) => code(line, &tools)?,
+                    Line::TooLong(head, bytes) => bad_code(&head, too_long(bytes)),
+                };
+                Ok(serde_json::to_writer(out, &graded)?)
+            })
         }
     }
 }
 
+/// A line of standard input.
+enum Line {
+    Whole(Vec<u8>),
+    /// The beginning, and how many bytes there were.
+    TooLong(Vec<u8>, u64),
+}
+
+/// Grades a line and writes the result.
+type GradeLine<'a> = dyn FnMut(Line, &mut dyn Write) -> anyhow::Result<()> + 'a;
+
 /// Writes one line per line of standard input; blank lines are passed over.
-fn each_line(grade: &mut dyn FnMut(&[u8]) -> anyhow::Result<Value>) -> anyhow::Result<()> {
+fn each_line(grade: &mut GradeLine<'_>) -> anyhow::Result<()> {
     let mut input = std::io::stdin().lock();
-    let mut output = std::io::stdout().lock();
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = input.read_until(b'\n', &mut line).context("could not read standard input")?;
-        if read == 0 {
-            return Ok(());
-        }
-        if line.trim_ascii().is_empty() {
+    let mut output = BufWriter::new(std::io::stdout().lock());
+    while let Some(line) = next_line(&mut input).context("could not read standard input")? {
+        if matches!(&line, Line::Whole(line) if line.trim_ascii().is_empty()) {
             continue;
         }
-        let graded = grade(line.trim_ascii())?;
-        match writeln!(output, "{graded}").and_then(|()| output.flush()) {
+        let graded = grade(line, &mut output).and_then(|()| {
+            output.write_all(b"\n")?;
+            Ok(output.flush()?)
+        });
+        match graded {
             // Whoever reads us has seen enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            written => written.context("could not write the result")?,
+            Err(error) if is_broken_pipe(&error) => return Ok(()),
+            graded => graded?,
         }
     }
+    Ok(())
+}
+
+fn next_line(input: &mut impl BufRead) -> std::io::Result<Option<Line>> {
+    let mut line = Vec::new();
+    let mut bytes = 0_u64;
+    loop {
+        let buffer = input.fill_buf()?;
+        let newline = buffer.iter().position(|byte| *byte == b'\n');
+        let taken = newline.map_or(buffer.len(), |at| at + 1);
+        let whole = bytes <= LINE_BYTES_MAX;
+        bytes += taken as u64;
+        if bytes <= LINE_BYTES_MAX {
+            line.extend_from_slice(&buffer[..taken]);
+        } else if whole {
+            line.truncate(HEAD_BYTES);
+            line.shrink_to_fit();
+        }
+        input.consume(taken);
+        if newline.is_some() || taken == 0 {
+            break;
+        }
+    }
+    Ok(match bytes {
+        0 => None,
+        _ if bytes > LINE_BYTES_MAX => Some(Line::TooLong(line, bytes)),
+        _ => Some(Line::Whole(line)),
+    })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let json = error.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+    io.or(json) == Some(std::io::ErrorKind::BrokenPipe)
+}
+
+fn too_long(bytes: u64) -> String {
+    format!("the line has {bytes} bytes, more than the limit of {LINE_BYTES_MAX}")
 }
 
 #[derive(Debug, Deserialize)]
@@ -175,19 +246,21 @@ struct MathGrade {
     reason: &'static str,
 }
 
+fn bad_math(line: &[u8], why: String) -> MathGrade {
+    MathGrade {
+        id: id_of(line),
+        verdict: "unreadable",
+        reference_parsed: None,
+        answer_parsed: None,
+        why,
+        reason: "",
+    }
+}
+
 fn math(line: &[u8], grader: Grader, policy: &Policy) -> MathGrade {
     let parsed: MathLine = match serde_json::from_slice(line) {
         Ok(parsed) => parsed,
-        Err(error) => {
-            return MathGrade {
-                id: id_of(line),
-                verdict: "unreadable",
-                reference_parsed: None,
-                answer_parsed: None,
-                why: not_read(&error),
-                reason: "",
-            };
-        }
+        Err(error) => return bad_math(line, not_read(&error)),
     };
     let (reference, answer) = (parsed.reference.text(), parsed.answer.text());
     let compared = verify::compare(&reference, &answer, grader, policy);
@@ -202,12 +275,13 @@ fn math(line: &[u8], grader: Grader, policy: &Policy) -> MathGrade {
 }
 
 #[derive(Debug, Deserialize)]
-struct CodeLine {
+struct CodeLine<'a> {
     #[serde(default)]
     id: Value,
     #[serde(default)]
     solution: String,
-    tests: Tests,
+    #[serde(borrow)]
+    tests: &'a RawValue,
     #[serde(default)]
     limits: Option<Limits>,
 }
@@ -216,45 +290,65 @@ struct CodeLine {
 struct CodeLineGrade {
     id: Value,
     verdict: &'static str,
-    outcome: Option<Outcome>,
-    first_failed: Option<usize>,
-    tests: Vec<TestResult>,
     why: String,
+    #[serde(flatten)]
+    grade: CodeGrade,
 }
 
 impl CodeLineGrade {
-    fn new(id: Value, graded: CodeGrade) -> Self {
-        Self {
-            id,
-            verdict: graded.verdict.name(),
-            outcome: graded.outcome,
-            first_failed: graded.first_failed,
-            tests: graded.tests,
-            why: graded.verdict.why().to_owned(),
+    fn new(id: Value, grade: CodeGrade) -> Self {
+        let (verdict, why) = (grade.verdict.name(), grade.verdict.why().to_owned());
+        Self { id, verdict, why, grade }
+    }
+}
+
+fn bad_code(line: &[u8], why: String) -> CodeLineGrade {
+    CodeLineGrade::new(id_of(line), CodeGrade::without_run(Verdict::Unreadable(why), None))
+}
+
+fn code(line: Vec<u8>, tools: &Tools) -> anyhow::Result<CodeLineGrade> {
+    let parsed: CodeLine<'_> = match serde_json::from_slice(&line) {
+        Ok(parsed) => parsed,
+        Err(error) => return Ok(bad_code(&line, not_read(&error))),
+    };
+    let CodeLine { id, solution, tests, limits } = parsed;
+    let tests = match cases::read(tests.get()) {
+        Ok(tests) => tests,
+        Err(why) => {
+            let verdict = Verdict::Unchecked(format!("could not read the tests: {why}"));
+            return Ok(CodeLineGrade::new(id, CodeGrade::without_run(verdict, None)));
+        }
+    };
+    // A million tests are in memory once.
+    drop(line);
+    let limits =
+        limits.unwrap_or_else(|| verify::code_limits(Limits::default(), &tests, tools.mode));
+    let tools = Tools { limits, ..tools.clone() };
+    match verify::grade_code(&solution, &tests, &tools) {
+        Ok(graded) => Ok(CodeLineGrade::new(id, graded)),
+        Err(error) => {
+            let Unjudged(why) = error.downcast()?;
+            let grade = CodeGrade::without_run(Verdict::Unchecked(why), None);
+            // Neither right nor wrong: we could not do our job.
+            Ok(CodeLineGrade { verdict: "unresolved", ..CodeLineGrade::new(id, grade) })
         }
     }
 }
 
-fn code(line: &[u8], tools: &Tools) -> anyhow::Result<CodeLineGrade> {
-    let parsed: CodeLine = match serde_json::from_slice(line) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            let verdict = Verdict::Unreadable(not_read(&error));
-            let graded =
-                CodeGrade { verdict, outcome: None, first_failed: None, tests: Vec::new() };
-            return Ok(CodeLineGrade::new(id_of(line), graded));
-        }
-    };
-    let limits = parsed.limits.unwrap_or_default();
-    let tools = Tools { limits, ..tools.clone() };
-    let graded = verify::grade_code(&parsed.solution, &parsed.tests, &tools)?;
-    Ok(CodeLineGrade::new(parsed.id, graded))
-}
-
-/// The id of a line that could not be read as a whole; null if there is none.
+/// The id of a line that could not be read as a whole, if it stands first or the rest is JSON; else
+/// null.
 fn id_of(line: &[u8]) -> Value {
-    let value: Value = serde_json::from_slice(line).unwrap_or_default();
-    value.get("id").cloned().unwrap_or_default()
+    if let Ok(Value::Object(row)) = serde_json::from_slice(line) {
+        return row.get("id").cloned().unwrap_or_default();
+    }
+    let after =
+        |text: &[u8], mark: &[u8]| text.trim_ascii_start().strip_prefix(mark).map(<[u8]>::to_vec);
+    let rest = after(line, b"{")
+        .and_then(|rest| after(&rest, b"\"id\""))
+        .and_then(|rest| after(&rest, b":"));
+    let mut values =
+        serde_json::Deserializer::from_slice(rest.as_deref().unwrap_or_default()).into_iter();
+    values.next().and_then(Result::ok).unwrap_or_default()
 }
 
 fn not_read(error: &serde_json::Error) -> String {

@@ -19,7 +19,7 @@ use super::mix::{self, Rejection};
 use super::tables::{TablesWriter, Verifiers, endpoint};
 use crate::formats::Format;
 use crate::hint::Hinted;
-use crate::records::{Arm, Dataset, DatasetId, Example, TraceId};
+use crate::records::{Arm, Dataset, DatasetId, Example, Mode, TraceId};
 use crate::stage;
 use crate::store::{Store, TraceFilter};
 
@@ -38,6 +38,9 @@ pub struct Config {
     pub source: String,
     /// Only traces of this teacher; empty: all.
     pub teacher: String,
+    /// Whose verdicts decide: `strict`, or `upstream`, `lcb`, `evalchemy-lcb` for what the published
+    /// harnesses decide on programs. OpenThoughts: upstream.
+    pub verdicts: Mode,
     /// Whether the verified arm keeps traces of domains that no verifier can check. OpenThoughts:
     /// yes, for science.
     pub keep_unchecked: bool,
@@ -55,6 +58,7 @@ impl Default for Config {
             arms: vec![Arm::Verified, Arm::Unverified],
             source: String::new(),
             teacher: String::new(),
+            verdicts: Mode::Strict,
             keep_unchecked: true,
             base_model: String::new(),
             base: Base::default(),
@@ -102,7 +106,7 @@ pub struct Summary {
 pub fn run(cx: &stage::Context, config: &Config) -> anyhow::Result<Summary> {
     let begin = Instant::now();
     check_name(&config.name)?;
-    let verifiers = cx.store.verifiers()?;
+    let verifiers = cx.store.verifiers(config.verdicts)?;
     let mut summary = Summary::default();
     for (number, arm) in config.arms.iter().enumerate() {
         cx.progress.set(number as u64, config.arms.len() as u64, format!("{} arm", arm.name()));
@@ -161,6 +165,11 @@ fn pick(
     let mut hasher = Sha256::new();
     let head = serde_json::json!([LAYOUT, config.name, arm, config.keep_unchecked]);
     hasher.update(head.to_string());
+    // Strict verdicts go without saying, so that older datasets keep their hash.
+    if config.verdicts != Mode::Strict {
+        hasher.update(config.verdicts.name());
+    }
+    let unresolved = cx.store.unresolved_traces(config.verdicts)?;
     let mut traces = Vec::new();
     let mut admitted = BTreeMap::new();
     let mut rejected: BTreeMap<String, u64> = BTreeMap::new();
@@ -171,6 +180,9 @@ fn pick(
                 hasher.update(fingerprint(&example, verifiers));
                 traces.push(example.trace.id);
                 *admitted.entry(example.question.domain.name().to_owned()).or_default() += 1;
+            }
+            Err(Rejection::NotJudged) if unresolved.contains(&example.trace.id) => {
+                *rejected.entry(Rejection::Unresolved.name().to_owned()).or_default() += 1;
             }
             Err(reason) => *rejected.entry(reason.name().to_owned()).or_default() += 1,
         }
@@ -192,7 +204,11 @@ fn pick(
 
 fn filter(config: &Config) -> TraceFilter {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    TraceFilter { model: some(&config.teacher), source: some(&config.source) }
+    TraceFilter {
+        model: some(&config.teacher),
+        source: some(&config.source),
+        mode: config.verdicts,
+    }
 }
 
 /// Everything of an example that its files show.
@@ -241,7 +257,8 @@ fn build(
     if !existed {
         let wanted: HashSet<TraceId> = traces.iter().copied().collect();
         let card = Card::new(&config.name, arm);
-        let files = Files { wanted: &wanted, verifiers, format: Format::Parquet, card };
+        let verdicts = config.verdicts;
+        let files = Files { wanted: &wanted, verdicts, verifiers, format: Format::Parquet, card };
         let rows = write_whole(&folder, |folder| {
             write_files(&cx.store, files, folder, &|| cx.stop_requested())
         })?;
@@ -249,7 +266,8 @@ fn build(
             bail!("the traces changed while the dataset was built; build it again");
         }
     }
-    let dataset = cx.store.add_dataset((&config.name, arm), &hash, &path, &traces)?;
+    let dataset =
+        cx.store.add_dataset((&config.name, arm, config.verdicts), &hash, &path, &traces)?;
     Ok(Built {
         id: dataset.id.0,
         name: dataset.name,
@@ -266,6 +284,7 @@ fn build(
 /// Which examples are written, and how.
 struct Files<'a> {
     wanted: &'a HashSet<TraceId>,
+    verdicts: Mode,
     verifiers: &'a Verifiers,
     format: Format,
     card: Card,
@@ -278,7 +297,8 @@ fn write_files(
     stop: &dyn Fn() -> Result<(), stage::Stopped>,
 ) -> anyhow::Result<u64> {
     let mut writer = TablesWriter::new(folder, files.format, files.card)?;
-    store.each_example(&TraceFilter::default(), |example| -> anyhow::Result<()> {
+    let filter = TraceFilter { mode: files.verdicts, ..TraceFilter::default() };
+    store.each_example(&filter, |example| -> anyhow::Result<()> {
         stop()?;
         if files.wanted.contains(&example.trace.id) {
             writer.push(&example, files.verifiers)?;
@@ -352,9 +372,10 @@ pub fn export(store: &Store, id: DatasetId, format: Format, out: &Path) -> anyho
     }
     let out = std::path::absolute(out)?;
     let wanted: HashSet<TraceId> = store.dataset_traces(id)?.into_iter().collect();
-    let verifiers = store.verifiers()?;
+    let verifiers = store.verifiers(dataset.verdicts)?;
     let card = Card::new(&dataset.name, dataset.arm);
-    let files = Files { wanted: &wanted, verifiers: &verifiers, format, card };
+    let verdicts = dataset.verdicts;
+    let files = Files { wanted: &wanted, verdicts, verifiers: &verifiers, format, card };
     write_whole(&out, |folder| write_files(store, files, folder, &|| Ok(())))?;
     Ok(dataset)
 }

@@ -53,7 +53,7 @@ fn is_exactly(store: &Store, dataset: &Dataset, text: &str, folder: &Option<Path
 mod tests {
     use super::find;
     use crate::hint;
-    use crate::records::Arm;
+    use crate::records::{Arm, Mode};
     use crate::store::Store;
 
     fn store() -> (tempfile::TempDir, Store) {
@@ -66,7 +66,7 @@ mod tests {
             ("other", Arm::Unverified, "dddddddd44"),
         ] {
             let path = format!("datasets/{name}-{}-{}", arm.name(), &hash[..8]);
-            store.add_dataset((name, arm), hash, &path, &[]).unwrap();
+            store.add_dataset((name, arm, Mode::Strict), hash, &path, &[]).unwrap();
         }
         (dir, store)
     }

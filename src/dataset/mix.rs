@@ -18,6 +18,8 @@ pub enum Rejection {
     Unchecked,
     /// Nobody has judged it yet.
     NotJudged,
+    /// We could not judge it, through no fault of its own.
+    Unresolved,
 }
 
 impl Rejection {
@@ -28,6 +30,7 @@ impl Rejection {
             Self::Unreadable => "unreadable",
             Self::Unchecked => "unchecked",
             Self::NotJudged => "not_judged",
+            Self::Unresolved => "unresolved",
         }
     }
 }

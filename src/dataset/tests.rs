@@ -8,8 +8,8 @@ use super::encode::{Encoding, TemplateName, Truncation, of_dataset};
 use super::{Config, Summary, export, run};
 use crate::formats::Format;
 use crate::records::{
-    Arm, DatasetId, Domain, Example, FinishReason, NewQuestion, NewTrace, Question, QuestionId,
-    Split, Tests, Trace, TraceId, Verdict, VerdictRow,
+    Arm, DatasetId, Domain, Example, FinishReason, Mode, NewQuestion, NewTrace, Question,
+    QuestionId, Split, Tests, Trace, TraceId, Verdict, VerdictRow,
 };
 use crate::stage;
 use crate::store::{Store, TraceFilter};
@@ -25,9 +25,9 @@ fn question(domain: Domain, key: usize) -> NewQuestion {
         problem: format!("What is {key} + 3?"),
         reference: (!code).then(|| "5".into()),
         tests: code.then(|| Tests {
-            inputs: vec!["2".into()],
-            outputs: vec!["5".into()],
-            fn_name: None,
+            inputs: vec!["2".into()].into(),
+            outputs: vec!["5".into()].into(),
+            ..Tests::default()
         }),
         starter_code: None,
     }
@@ -87,6 +87,7 @@ fn judge(cx: &stage::Context) {
     let judge = |example: Example| -> anyhow::Result<()> {
         rows.push(VerdictRow {
             trace_id: example.trace.id,
+            mode: Mode::Strict,
             verdict: verdicts[example.question.key.parse::<usize>()?].clone(),
             verifier: "math".into(),
             version: 1,

@@ -2,6 +2,7 @@
 //!
 //! Knows tables of text, numbers and conversations; what they mean is the callers' business.
 
+pub mod cases;
 mod jsonl;
 mod parquet;
 

@@ -35,7 +35,7 @@ pub struct Replay {
 /// If there is no such trace, or a program cannot be run.
 pub fn replay(store: &Store, launch: &Launch, id: TraceId) -> anyhow::Result<Replay> {
     let example = store.example(id)?;
-    let before = store.verdict(id)?.map(|row| Replayed {
+    let before = store.verdict(id, Mode::Strict)?.map(|row| Replayed {
         verdict: row.verdict,
         verifier: row.verifier,
         version: row.version,

@@ -1,17 +1,18 @@
 //! The source `jsonl`: one question per line, in our own words or anybody's.
 //!
 //! Fields: `problem`, `domain`, `reference`, `tests {inputs, outputs, fn_name}`, `starter_code`,
-//! `id`, `source`; a map says which column holds a field that is called differently. A domain that
+//! `id`, `source`; a map says which column holds a field that is called differently. Tests are read in
+//! the layouts of APPS, TACO, CodeContests, LiveCodeBench and Codeforces too. A domain that
 //! is missing is taken from what is there: tests make it code, a reference math.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{Config, Rejected, Row, Source};
+use crate::formats::cases;
 use crate::hint::Hinted;
 use crate::records::{Domain, NewQuestion, Split, Tests};
 
@@ -123,8 +124,8 @@ impl Iterator for Lines {
 /// The question in one line, or why there is none.
 fn question(line: &[u8], config: &Config, stem: &str) -> Result<NewQuestion, String> {
     let line = std::str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
-    let row: Map<String, Value> = serde_json::from_str(line.trim_start_matches('\u{feff}'))
-        .map_err(|error| {
+    let row: cases::Row =
+        serde_json::from_str(line.trim_start_matches('\u{feff}')).map_err(|error| {
             if error.is_data() {
                 "not a JSON object".to_owned()
             } else {
@@ -177,9 +178,9 @@ fn question(line: &[u8], config: &Config, stem: &str) -> Result<NewQuestion, Str
     })
 }
 
-/// A row seen through the map.
+/// A row seen through the map. Values stay text: a number in a test may have any number of digits.
 struct Fields<'a> {
-    row: &'a Map<String, Value>,
+    row: &'a cases::Row,
     config: &'a Config,
 }
 
@@ -189,30 +190,31 @@ impl Fields<'_> {
         self.config.map.get(field).map_or(field, String::as_str)
     }
 
-    fn value(&self, field: &str) -> Option<&Value> {
-        self.row.get(self.column(field)).filter(|value| !value.is_null())
+    fn value(&self, field: &str) -> Option<&str> {
+        self.row.get(self.column(field)).map(|raw| raw.get()).filter(|json| *json != "null")
     }
 
     /// A field that is text; numbers are taken as they are written.
     fn text(&self, field: &str) -> Result<Option<String>, String> {
-        match self.value(field) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
-                Err(format!("`{}` is not text", self.column(field)))
-            }
+        let Some(json) = self.value(field) else { return Ok(None) };
+        match json.as_bytes().first() {
+            Some(b'"') => serde_json::from_str(json)
+                .map(Some)
+                .map_err(|error| format!("`{}`: {error}", self.column(field))),
+            Some(b'-' | b'0'..=b'9') => Ok(Some(json.to_owned())),
+            _ => Err(format!("`{}` is not text", self.column(field))),
         }
     }
 
-    /// The tests: an object, or the same as text, as OpenThoughts has them.
+    /// The tests: in the column for them, in any layout, or where the set itself has them.
     fn tests(&self) -> Result<Option<Tests>, String> {
         let column = self.column("tests");
-        let bad = |error: serde_json::Error| format!("`{column}`: {error}");
-        let tests: Tests = match self.value("tests") {
-            None => return Ok(None),
-            Some(Value::String(text)) => serde_json::from_str(text).map_err(bad)?,
-            Some(value) => serde_json::from_value(value.clone()).map_err(bad)?,
+        let tests = match self.value("tests") {
+            Some(json) => cases::read(json).map_err(|why| format!("`{column}`: {why}"))?,
+            None => match cases::of_row(self.row)? {
+                Some(tests) => tests,
+                None => return Ok(None),
+            },
         };
         if tests.inputs.len() != tests.outputs.len() {
             let (inputs, outputs) = (tests.inputs.len(), tests.outputs.len());

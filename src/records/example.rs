@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetId, Question, Trace, Verdict};
+use super::{DatasetId, Mode, Question, Trace, Verdict};
 
 /// Which traces a dataset admits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub struct Dataset {
     pub name: String,
     /// Which traces it admits.
     pub arm: Arm,
+    /// Whose verdicts decided.
+    pub verdicts: Mode,
     /// SHA-256 over its configuration and the content of its examples, hex.
     pub hash: String,
     /// How many examples it has.

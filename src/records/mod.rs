@@ -1,6 +1,7 @@
 //! The words of the house. Values only: no SQL, no HTTP, no files, no time of day.
 
 mod agreement;
+mod cases;
 mod counts;
 mod example;
 mod id;
@@ -13,6 +14,7 @@ mod trace;
 mod verdict;
 
 pub use agreement::kappa;
+pub use cases::{Cases, Comparator, TestLimits, Tests, Tolerance};
 pub use counts::{Counts, QuestionTotals, TraceTotals, VerdictTotals};
 pub use example::{Arm, Dataset, Example};
 pub use id::{DatasetId, JobId, PlanId, QuestionId, RunId, TraceId};
@@ -20,8 +22,8 @@ pub use job::{Event, Job, JobKind, JobProgress, JobState, PlanRow};
 pub use judgement::{
     Decided, Judgement, Review, ReviewAction, ReviewEntry, ReviewItem, ReviewReason, ReviewState,
 };
-pub use question::{Domain, NewQuestion, Question, Split, Tests};
+pub use question::{Domain, NewQuestion, Question, Split};
 pub use run::{Checkpoint, Model, Run, RunState, Step};
 pub use score::{Sample, Score};
 pub use trace::{DeadLetter, FinishReason, NewTrace, Reply, Trace};
-pub use verdict::{Verdict, VerdictRow};
+pub use verdict::{Mode, Unresolved, Verdict, VerdictRow};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::QuestionId;
+use super::{QuestionId, Tests};
 
 /// What a question is about; decides which verifier looks at its traces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,18 +79,6 @@ impl Split {
             Self::HeldOut => "held_out",
         }
     }
-}
-
-/// Tests of a code question, in the format of APPS and TACO.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Tests {
-    /// One entry per test: standard input as text, or the list of arguments of a call.
-    pub inputs: Vec<serde_json::Value>,
-    /// One entry per test: expected standard output as text, or the expected return value.
-    pub outputs: Vec<serde_json::Value>,
-    /// The function to call; without it the program reads standard input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fn_name: Option<String>,
 }
 
 /// A question that has no row yet.

@@ -3,9 +3,9 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Error, Result, Store, now};
-use crate::records::{Arm, Dataset, DatasetId, TraceId};
+use crate::records::{Arm, Dataset, DatasetId, Mode, TraceId};
 
-const COLUMNS: &str = "id, name, arm, hash, rows, path, created_at";
+const COLUMNS: &str = "id, name, arm, hash, rows, path, created_at, verdicts";
 
 fn dataset(row: &Row<'_>) -> rusqlite::Result<Dataset> {
     let arm: String = row.get(2)?;
@@ -17,6 +17,7 @@ fn dataset(row: &Row<'_>) -> rusqlite::Result<Dataset> {
         rows: row.get(4)?,
         path: row.get(5)?,
         created_at: row.get(6)?,
+        verdicts: Mode::from_name(&row.get::<_, String>(7)?).unwrap_or_default(),
     })
 }
 
@@ -27,7 +28,7 @@ impl Store {
     /// If the database refuses; then nothing was added.
     pub fn add_dataset(
         &self,
-        (name, arm): (&str, Arm),
+        (name, arm, verdicts): (&str, Arm, Mode),
         hash: &str,
         path: &str,
         traces: &[TraceId],
@@ -38,9 +39,9 @@ impl Store {
                 return Ok(found);
             }
             connection.execute(
-                "insert into datasets (name, arm, hash, rows, path, created_at)
-                 values (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![name, arm.name(), hash, traces.len() as i64, path, now()],
+                "insert into datasets (name, arm, hash, rows, path, created_at, verdicts)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![name, arm.name(), hash, traces.len() as i64, path, now(), verdicts.name()],
             )?;
             let id = connection.last_insert_rowid();
             let mut statement =

@@ -4,12 +4,18 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{Result, Store};
-use crate::records::{Decided, TraceId};
+use crate::records::{Decided, Mode, TraceId};
 
-/// The rows that decide about trace `t`.
-pub(super) const DECIDED_JOINS: &str = "left join verdicts v on v.trace_id = t.id
+/// The rows that decide about trace `t`, by strict rules.
+pub(super) const DECIDED_JOINS: &str =
+    "left join verdicts v on v.trace_id = t.id and v.mode = 'strict'
      left join judgements j on j.trace_id = t.id and v.verdict = 'unchecked'
      left join reviews h on h.trace_id = t.id and h.state in ('accepted', 'rejected')";
+
+/// The same by the rules of `mode`.
+pub(super) fn decided_joins(mode: Mode) -> String {
+    DECIDED_JOINS.replace("'strict'", &format!("'{}'", mode.name()))
+}
 
 /// The verdict's name; null if nobody has looked.
 pub(super) const DECIDED_VERDICT: &str = "case h.state when 'accepted' then 'correct'

@@ -37,6 +37,7 @@ pub use reviews::ReviewFilter;
 pub use runs::NewRun;
 pub use to_judge::ToJudge;
 pub use traces::{TraceCounts, TraceFilter, WorkItem};
+pub use verdicts::ModeCount;
 pub use verified::{Agreement, MatrixCell, Slow, VerifierCount};
 
 /// How long a writer waits for another process before it gives up.

@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::decided::decided;
 use super::{Error, Result, Store, now};
 use crate::records::{
-    Decided, Review, ReviewAction, ReviewEntry, ReviewItem, ReviewReason, ReviewState, TraceId,
+    Decided, Mode, Review, ReviewAction, ReviewEntry, ReviewItem, ReviewReason, ReviewState,
+    TraceId,
 };
 
 /// Which reviews are wanted; empty fields want all.
@@ -24,7 +25,7 @@ const COLUMNS: &str = "trace_id, reason, state, opened_at, decided_at, decided_b
 /// is no reason to.
 const WANTED: &str = "select j.trace_id,
          case when v.verdict = 'unchecked' then 'abstained' else 'disagreement' end as reason
-     from judgements j join verdicts v on v.trace_id = j.trace_id
+     from judgements j join verdicts v on v.trace_id = j.trace_id and v.mode = 'strict'
      where j.verifier = 'judge' and (
          (v.verdict = 'unchecked' and j.verdict = 'unchecked')
          or (v.verdict in ('correct', 'wrong') and j.verdict in ('correct', 'wrong')
@@ -122,7 +123,7 @@ impl Store {
         Ok(ReviewItem {
             review,
             example: self.example(id)?,
-            rule: self.verdict(id)?,
+            rule: self.verdict(id, Mode::Strict)?,
             judgement: self.judgement(id)?,
         })
     }

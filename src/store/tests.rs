@@ -2,8 +2,8 @@
 
 use super::{DataLock, Error, JudgeReply, ReviewFilter, Store, TraceFilter};
 use crate::records::{
-    Domain, FinishReason, Judgement, NewQuestion, NewTrace, QuestionId, Reply, ReviewAction,
-    ReviewReason, ReviewState, Split, TraceId, Verdict, VerdictRow,
+    Domain, FinishReason, Judgement, Mode, NewQuestion, NewTrace, QuestionId, Reply, ReviewAction,
+    ReviewReason, ReviewState, Split, TraceId, Unresolved, Verdict, VerdictRow,
 };
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -163,6 +163,7 @@ fn judged(rows: &[(&str, Option<&str>)]) -> (tempfile::TempDir, Store) {
 fn put_rule(store: &Store, id: i64, verdict: &str) {
     let row = VerdictRow {
         trace_id: TraceId(id),
+        mode: Mode::Strict,
         verdict: Verdict::from_parts(verdict, "the rules say so".into()).unwrap(),
         verifier: "math".into(),
         version: 1,
@@ -288,4 +289,73 @@ fn a_judges_reply_is_kept_once_and_comes_back_byte_for_byte() {
     assert_eq!(store.judges_cost_usd().unwrap(), 0.5);
     assert_eq!(store.judge_salt("first").unwrap(), "first");
     assert_eq!(store.judge_salt("second").unwrap(), "first");
+}
+
+fn verdict(id: i64, mode: Mode, verdict: Verdict, version: u32) -> VerdictRow {
+    let (trace_id, verifier) = (TraceId(id), "code".into());
+    let detail = serde_json::json!({"comparator": "tokens", "cpu_ms": 3});
+    VerdictRow { trace_id, mode, verdict, verifier, version, detail }
+}
+
+#[test]
+fn verdicts_of_modes_lie_side_by_side_and_strict_ones_count() {
+    let (_dir, store) = judged(&[("wrong", None), ("correct", None)]);
+    let upstream = |id, said| verdict(id, Mode::Upstream, said, 1);
+    store
+        .put_verdicts(&[upstream(1, Verdict::Correct), upstream(2, Verdict::Wrong("x".into()))])
+        .unwrap();
+    assert_eq!(store.verdict(TraceId(1), Mode::Strict).unwrap().unwrap().verdict.name(), "wrong");
+    assert_eq!(
+        store.verdict(TraceId(1), Mode::Upstream).unwrap().unwrap().verdict.name(),
+        "correct"
+    );
+    assert_eq!(store.verdict(TraceId(1), Mode::Lcb).unwrap(), None);
+    assert_eq!(store.trace_counts().unwrap().correct, 1);
+    let names = |mode| {
+        let mut names = Vec::new();
+        let filter = TraceFilter { mode, ..TraceFilter::default() };
+        let keep = |example: crate::records::Example| {
+            names.push(example.verdict.map(|verdict| verdict.name()));
+            Ok::<_, Error>(())
+        };
+        store.each_example(&filter, keep).unwrap();
+        names
+    };
+    assert_eq!(names(Mode::Strict), [Some("wrong"), Some("correct")]);
+    assert_eq!(names(Mode::Upstream), [Some("correct"), Some("wrong")]);
+    assert_eq!(names(Mode::Lcb), [None, None]);
+    let count = store.mode_count(Mode::Upstream).unwrap();
+    assert_eq!((count.compared, count.only_here, count.only_strict), (2, 1, 1));
+    assert_eq!(store.comparator_counts(Mode::Upstream).unwrap()["tokens"], (2, 1));
+}
+
+#[test]
+fn verdicts_of_older_versions_are_found_and_replaced() {
+    let (_dir, store) = judged(&[("correct", None), ("correct", None)]);
+    store.put_verdicts(&[verdict(1, Mode::Strict, Verdict::Correct, 2)]).unwrap();
+    store.put_verdicts(&[verdict(2, Mode::Strict, Verdict::Correct, 1)]).unwrap();
+    let missing = |version, after| {
+        let current = [("code", version)];
+        store.traces_without_verdict(Mode::Strict, &current, TraceId(after), 10).unwrap()
+    };
+    assert_eq!(missing(2, 0), [TraceId(2)]);
+    assert_eq!(missing(3, 0), [TraceId(1), TraceId(2)]);
+    assert_eq!(missing(3, 1), [TraceId(2)]);
+    store.put_verdicts(&[verdict(2, Mode::Strict, Verdict::Wrong("x".into()), 2)]).unwrap();
+    assert_eq!(missing(2, 0), []);
+}
+
+#[test]
+fn what_could_not_be_judged_is_kept_until_it_is() {
+    let (_dir, store) = judged(&[("correct", None), ("correct", None)]);
+    let row = |id| Unresolved { trace_id: TraceId(id), mode: Mode::Lcb, why: "no memory".into() };
+    store.put_unresolved(&[row(1), row(2)]).unwrap();
+    store.put_unresolved(&[row(1)]).unwrap();
+    assert_eq!(store.unresolved(Mode::Lcb).unwrap(), [row(1), row(2)]);
+    assert_eq!(store.unresolved(Mode::Strict).unwrap(), []);
+    let missing = store.traces_without_verdict(Mode::Lcb, &[("code", 1)], TraceId(0), 10).unwrap();
+    assert_eq!(missing.len(), 2);
+    store.put_verdicts(&[verdict(1, Mode::Lcb, Verdict::Correct, 1)]).unwrap();
+    assert_eq!(store.unresolved(Mode::Lcb).unwrap(), [row(2)]);
+    assert_eq!(store.mode_count(Mode::Lcb).unwrap().unresolved, 1);
 }

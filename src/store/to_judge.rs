@@ -24,7 +24,7 @@ pub struct ToJudge<'a> {
 /// current judgement and without a person's word. The sample is spread by Knuth's multiplicative hash
 /// and is the same in every run.
 const TO_JUDGE: &str = "from traces t join questions q on q.id = t.question_id
-     join verdicts v on v.trace_id = t.id
+     join verdicts v on v.trace_id = t.id and v.mode = 'strict'
      where q.domain in (select value from json_each(?1)) and coalesce(trim(q.reference), '') <> ''
          and (v.verdict = 'unchecked' or (v.verdict in ('correct', 'wrong')
              and t.id * 2654435761 % 1000000 < ?2))

@@ -3,11 +3,11 @@
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
-use super::decided::{DECIDED_JOINS, DECIDED_VERDICT, DECIDED_WHY};
+use super::decided::{DECIDED_JOINS, DECIDED_VERDICT, DECIDED_WHY, decided_joins};
 use super::questions::{QUESTION_COLUMNS, question};
 use super::{Error, Result, Store, now, pack, unpack};
 use crate::records::{
-    Example, FinishReason, NewTrace, Question, QuestionId, Reply, Trace, TraceId, Verdict,
+    Example, FinishReason, Mode, NewTrace, Question, QuestionId, Reply, Trace, TraceId, Verdict,
 };
 
 /// A trace that is still missing.
@@ -19,13 +19,15 @@ pub struct WorkItem {
     pub sample: u32,
 }
 
-/// Which traces are wanted; empty fields want all.
+/// Which traces are wanted, and with whose verdicts; empty fields want all.
 #[derive(Debug, Clone, Default)]
 pub struct TraceFilter {
     /// Only this model's.
     pub model: Option<String>,
     /// Only those of this source of questions.
     pub source: Option<String>,
+    /// Whose verdicts come with them.
+    pub mode: Mode,
 }
 
 /// How many traces there are, by verdict.
@@ -51,10 +53,11 @@ pub(super) const TRACE_COLUMNS: &str = "t.id, t.question_id, t.sample, t.model, 
 
 /// Which examples there are, in order. Cross joins keep this order of tables, and with it both
 /// unique indices give the rows sorted: a sort would carry every text.
-fn examples() -> String {
+fn examples(mode: Mode) -> String {
+    let joins = decided_joins(mode);
     format!(
         "from questions q cross join traces t on t.question_id = q.id
-         cross join trace_texts x on x.trace_id = t.id {DECIDED_JOINS}
+         cross join trace_texts x on x.trace_id = t.id {joins}
          where (?1 is null or t.model = ?1) and (?2 is null or q.source = ?2)
          order by q.source, q.key, t.sample, t.model"
     )
@@ -245,7 +248,7 @@ impl Store {
     ) -> Result<(), E> {
         let sql = format!(
             "select {TRACE_COLUMNS}, {QUESTION_COLUMNS}, {DECIDED_VERDICT}, {DECIDED_WHY} {}",
-            examples()
+            examples(filter.mode)
         );
         let connection = self.lock();
         let mut statement = connection.prepare(&sql).map_err(Error::from)?;
@@ -255,37 +258,6 @@ impl Store {
             visit(example(row)?)?;
         }
         Ok(())
-    }
-
-    /// Traces without a verdict of the current version of their verifier, with their questions.
-    /// `current` says which version of which verifier counts: pairs of name and version.
-    ///
-    /// # Errors
-    /// If the database refuses or a row cannot be read.
-    pub fn traces_without_verdict(
-        &self,
-        current: &[(&str, u32)],
-        limit: u32,
-    ) -> Result<Vec<(Question, Trace)>> {
-        let pairs = serde_json::to_string(current)
-            .map_err(|error| Error::Decode { what: "versions", message: error.to_string() })?;
-        let sql = format!(
-            "select {TRACE_COLUMNS}, {QUESTION_COLUMNS}
-             from traces t join trace_texts x on x.trace_id = t.id
-             join questions q on q.id = t.question_id
-             where not exists (
-                 select 1 from verdicts v, json_each(?1) c where v.trace_id = t.id
-                     and v.verifier = c.value ->> 0 and v.version = c.value ->> 1)
-             order by t.id limit ?2"
-        );
-        let connection = self.lock();
-        let mut statement = connection.prepare(&sql)?;
-        let mut rows = statement.query(params![pairs, limit])?;
-        let mut pairs = Vec::new();
-        while let Some(row) = rows.next()? {
-            pairs.push((question(row, TRACE_WIDTH)?, trace(row, 0)?));
-        }
-        Ok(pairs)
     }
 
     /// Traces after `after` with their questions and verdicts, in the order in which they came;

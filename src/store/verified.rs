@@ -99,7 +99,7 @@ impl Store {
         let connection = self.lock();
         let mut statement = connection.prepare(
             "select v.verdict, j.verdict, count(*)
-             from judgements j join verdicts v on v.trace_id = j.trace_id
+             from judgements j join verdicts v on v.trace_id = j.trace_id and v.mode = 'strict'
              where j.verifier = 'judge' group by v.verdict, j.verdict order by 1, 2",
         )?;
         let rows = statement.query_map([], |row| {
@@ -130,13 +130,13 @@ impl Store {
         let connection = self.lock();
         let mut statement = connection.prepare(
             "select v.trace_id, v.verdict, count(*),
-                 coalesce(sum(e.value ->> 'cpu_ms'), 0) as cpu_ms,
+                 coalesce(v.cpu_ms, sum(e.value ->> 'cpu_ms'), 0) as spent,
                  coalesce(max(e.value ->> 'cpu_ms'), 0),
-                 coalesce(sum(coalesce(e.value ->> 'flaky', 0)), 0) as flaky
+                 coalesce(v.flaky, 0) as repeated
              from verdicts v, json_each(v.detail, '$.tests') e
-             where v.verifier = 'code'
-             group by v.trace_id having flaky > 0 or not ?1
-             order by case when ?1 then flaky else cpu_ms end desc, v.trace_id limit ?2",
+             where v.verifier = 'code' and v.mode = 'strict'
+             group by v.trace_id having repeated > 0 or not ?1
+             order by case when ?1 then repeated else spent end desc, v.trace_id limit ?2",
         )?;
         let rows = statement.query_map(params![flaky, limit], |row| {
             Ok(Slow {

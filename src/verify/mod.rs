@@ -10,30 +10,38 @@ mod code;
 mod graders;
 mod latex;
 mod math;
-mod output;
+mod replay;
+mod rules;
 mod run;
 mod unchecked;
-mod upstream;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 pub use calibrate::{Confusion, Differs, Given, Labelled, Report, Said, calibrate};
-pub use code::{CodeGrade, Outcome, TestResult, grade_code};
+pub use code::{
+    CodeGrade, Inferred, Outcome, Soundness, TestResult, grade_code, infer, limits as code_limits,
+};
 pub use graders::Grader;
 pub use latex::Policy;
 pub use math::{Compared, compare};
+pub use replay::{Replay, replay};
 pub use run::{Config, Counts, Paused, Summary, run};
 
+pub use crate::records::Mode;
 use crate::records::{NewQuestion, Verdict};
 use crate::sandbox::{Limits, Sandbox};
 use crate::stage::Stop;
 
 /// Every verifier. The first that accepts a question judges its traces, so the one that accepts
 /// everything comes last.
-pub static VERIFIERS: &[&dyn Verifier] =
-    &[&math::Math, &code::Code, &upstream::OpenThoughtsCode, &unchecked::Unchecked];
+pub static VERIFIERS: &[&dyn Verifier] = &[
+    &math::Math,
+    &code::Code(Mode::Strict),
+    &code::Code(Mode::Upstream),
+    &code::Code(Mode::Lcb),
+    &code::Code(Mode::EvalchemyLcb),
+    &unchecked::Unchecked,
+];
 
 /// Judges attempts at the questions it accepts.
 pub trait Verifier: Sync {
@@ -45,7 +53,7 @@ pub trait Verifier: Sync {
 
     /// The modes in which it judges.
     fn modes(&self) -> &'static [Mode] {
-        &[Mode::Strict, Mode::Upstream]
+        &Mode::ALL
     }
 
     /// Whether it can judge attempts at `question`.
@@ -54,25 +62,13 @@ pub trait Verifier: Sync {
     /// Judges one attempt. Whatever the attempt does is a verdict.
     ///
     /// # Errors
-    /// If we could not do our job.
+    /// [`Unjudged`] if this attempt could not be judged, anything else if no attempt can be.
     fn verify(
         &self,
         question: &NewQuestion,
         attempt: &Attempt<'_>,
         tools: &Tools,
     ) -> anyhow::Result<Judgement>;
-}
-
-/// How strict to be with programs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// A program is correct if it passes every test.
-    #[default]
-    Strict,
-    /// What the published code of OpenThoughts decides: time-outs and programs that do not compile
-    /// count as correct, and the exit status does not count.
-    Upstream,
 }
 
 /// What a verifier looks at.
@@ -111,6 +107,11 @@ impl Tools {
         }
     }
 }
+
+/// This attempt could not be judged, through no fault of its own: neither right nor wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("could not judge: {0}")]
+pub struct Unjudged(pub String);
 
 /// What a verifier says, with what it saw.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,31 +1,29 @@
 //! The stage: judges every trace that has no verdict of the current verifiers.
 //!
-//! Resumes by nature: the missing verdicts are the work list.
+//! Resumes by nature: the missing verdicts are the work list. A trace that cannot be judged, through no
+//! fault of its own, stays without a verdict, is counted, and is judged again by the next run.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Mode, Tools, VERIFIERS, judge, majority, verifier};
+use super::rules::{Judged, by_rules};
+use super::{Mode, Tools, judge, majority};
 use crate::hint::Hinted;
-use crate::records::{FinishReason, Question, Trace, Verdict, VerdictRow};
+use crate::records::{Domain, Verdict};
 use crate::sandbox::Limits;
 use crate::stage;
 
-/// Traces that are fetched at once: 20 MB of text at the length of R1's traces.
-const BATCH: u32 = 1024;
-
-/// How often verdicts are stored. A crash loses no more than this.
-const STORE_INTERVAL: Duration = Duration::from_millis(500);
+/// Unresolved traces that are listed one by one; the rest is only counted.
+const UNRESOLVED_LISTED: usize = 20;
 
 /// Configuration of the stage.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `strict`, or `upstream`: what the published code of OpenThoughts decides on programs.
+    /// `strict`, or what a published harness decides on programs: `upstream` (OpenThoughts), `lcb`
+    /// (LiveCodeBench), `evalchemy-lcb`. Verdicts of different modes live side by side.
     pub mode: Mode,
     /// What one run of a program may use. OpenThoughts: 4 s of wall time, nothing else.
     pub limits: Limits,
@@ -53,15 +51,21 @@ pub struct Counts {
     pub unchecked: u64,
     /// No answer found.
     pub unreadable: u64,
+    /// Could not be judged, through no fault of their own: they have no verdict.
+    #[serde(default)]
+    pub unresolved: u64,
 }
 
 impl Counts {
-    fn count(&mut self, verdict: &Verdict) {
-        match verdict {
-            Verdict::Correct => self.correct += 1,
-            Verdict::Wrong(_) => self.wrong += 1,
-            Verdict::Unchecked(_) => self.unchecked += 1,
-            Verdict::Unreadable(_) => self.unreadable += 1,
+    fn count(&mut self, judged: &Judged) {
+        match judged {
+            Judged::Verdict(row) => match row.verdict {
+                Verdict::Correct => self.correct += 1,
+                Verdict::Wrong(_) => self.wrong += 1,
+                Verdict::Unchecked(_) => self.unchecked += 1,
+                Verdict::Unreadable(_) => self.unreadable += 1,
+            },
+            Judged::Unresolved(_) => self.unresolved += 1,
         }
     }
 }
@@ -69,6 +73,9 @@ impl Counts {
 /// What the stage did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
+    /// By whose rules.
+    #[serde(default)]
+    pub mode: Mode,
     /// Traces judged this time.
     pub judged: u64,
     /// How they did.
@@ -76,6 +83,12 @@ pub struct Summary {
     pub counts: Counts,
     /// The same by domain.
     pub by_domain: BTreeMap<String, Counts>,
+    /// Programs judged, by comparator.
+    #[serde(default)]
+    pub by_comparator: BTreeMap<String, u64>,
+    /// Why traces could not be judged, the first few.
+    #[serde(default)]
+    pub unresolved_why: Vec<String>,
     /// Wall time in seconds.
     pub seconds: f64,
     /// What was voted on; none if nothing is.
@@ -102,6 +115,26 @@ pub struct Paused {
     pub summary: Summary,
 }
 
+impl Summary {
+    /// Counts one trace.
+    pub(super) fn count(&mut self, domain: Domain, judged: &Judged) {
+        self.counts.count(judged);
+        self.by_domain.entry(domain.name().to_owned()).or_default().count(judged);
+        match judged {
+            Judged::Verdict(row) => {
+                self.judged += 1;
+                if let Some(comparator) = row.detail["comparator"].as_str() {
+                    *self.by_comparator.entry(comparator.to_owned()).or_default() += 1;
+                }
+            }
+            Judged::Unresolved(row) if self.unresolved_why.len() < UNRESOLVED_LISTED => {
+                self.unresolved_why.push(format!("trace {}: {}", row.trace_id, row.why));
+            }
+            Judged::Unresolved(_) => {}
+        }
+    }
+}
+
 /// Judges every trace without a current verdict: by the rules, then, where they leave it open, by a
 /// majority and by a judge if there are such; puts those into the queue that a person should look at.
 ///
@@ -111,10 +144,12 @@ pub struct Paused {
 pub fn run(cx: &stage::Context, config: &Config, tools: &Tools) -> anyhow::Result<Summary> {
     let begin = Instant::now();
     let mut summary = by_rules(cx, config, tools)?;
-    if config.majority.min_samples > 0 {
+    // Judges and people decide beside the strict rules alone.
+    let strict = config.mode == Mode::Strict;
+    if strict && config.majority.min_samples > 0 {
         summary.majority = Some(majority::run(cx, &config.majority)?);
     }
-    let ended = if config.judge.endpoint.is_some() {
+    let ended = if strict && config.judge.endpoint.is_some() {
         let (counts, ended) = judge::run(cx, &config.judge, tools.judge_key.clone());
         summary.paused = counts.paused;
         summary.judge = Some(counts);
@@ -136,106 +171,4 @@ pub fn run(cx: &stage::Context, config: &Config, tools: &Tools) -> anyhow::Resul
         }
         Err(error) => Err(error),
     }
-}
-
-/// Judges every trace without a current verdict by the rules.
-fn by_rules(cx: &stage::Context, config: &Config, tools: &Tools) -> anyhow::Result<Summary> {
-    let tools =
-        Tools { limits: config.limits, mode: config.mode, stop: cx.stop.clone(), ..tools.clone() };
-    let current: Vec<(&str, u32)> = VERIFIERS
-        .iter()
-        .filter(|verifier| verifier.modes().contains(&config.mode))
-        .map(|verifier| (verifier.name(), verifier.version()))
-        .collect();
-    let total = cx.store.trace_counts()?.traces;
-    let mut summary = Summary::default();
-    loop {
-        cx.stop_requested()?;
-        let batch = cx.store.traces_without_verdict(&current, BATCH)?;
-        if batch.is_empty() {
-            return Ok(summary);
-        }
-        judge_batch(cx, &tools, &batch, &mut |question, row| {
-            summary.judged += 1;
-            summary.counts.count(&row.verdict);
-            summary
-                .by_domain
-                .entry(question.domain.name().to_owned())
-                .or_default()
-                .count(&row.verdict);
-            cx.progress.set(summary.judged, total.max(summary.judged), "judging traces");
-        })?;
-    }
-}
-
-/// Judges a batch on every core, storing verdicts as they come.
-fn judge_batch(
-    cx: &stage::Context,
-    tools: &Tools,
-    batch: &[(Question, Trace)],
-    seen: &mut dyn FnMut(&Question, &VerdictRow),
-) -> anyhow::Result<()> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(batch.len());
-    let next = AtomicUsize::new(0);
-    let (sender, receiver) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                while let Some((question, trace)) = batch.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let judged = cx
-                        .stop_requested()
-                        .map_err(anyhow::Error::from)
-                        .and_then(|()| judge(question, trace, tools));
-                    let failed = judged.is_err();
-                    // Nobody listens any more once something failed: then there is nothing to do.
-                    let heard = sender.send(judged.map(|row| (question, row)));
-                    if failed || heard.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        let mut rows = Vec::new();
-        let mut stored = Instant::now();
-        let mut failure = None;
-        for judged in receiver {
-            match judged {
-                Ok((question, row)) => {
-                    seen(question, &row);
-                    rows.push(row);
-                }
-                Err(error) => {
-                    // The others stop at their next trace; programs that run finish within limits.
-                    next.store(batch.len(), Ordering::Relaxed);
-                    failure.get_or_insert(error);
-                }
-            }
-            if stored.elapsed() >= STORE_INTERVAL {
-                cx.store.put_verdicts(&rows)?;
-                rows.clear();
-                stored = Instant::now();
-            }
-        }
-        cx.store.put_verdicts(&rows)?;
-        failure.map_or(Ok(()), Err)
-    })
-}
-
-fn judge(question: &Question, trace: &Trace, tools: &Tools) -> anyhow::Result<VerdictRow> {
-    let verifier = verifier(question, tools.mode);
-    let attempt = Attempt {
-        solution: &trace.solution,
-        truncated: trace.finish_reason == FinishReason::Length,
-    };
-    let judgement = verifier.verify(question, &attempt, tools)?;
-    Ok(VerdictRow {
-        trace_id: trace.id,
-        verdict: judgement.verdict,
-        verifier: verifier.name().to_owned(),
-        version: verifier.version(),
-        detail: judgement.detail,
-    })
 }

@@ -28,7 +28,11 @@ fn question(domain: Domain) -> NewQuestion {
         split: Split::Train,
         problem: "2 + 3 = ?".into(),
         reference: Some("5".into()),
-        tests: Some(Tests { inputs: vec!["".into()], outputs: vec!["5".into()], fn_name: None }),
+        tests: Some(Tests {
+            inputs: vec!["".into()].into(),
+            outputs: vec!["5".into()].into(),
+            ..Tests::default()
+        }),
         starter_code: None,
     }
 }
@@ -70,9 +74,14 @@ fn names_are_unique_and_versions_begin_at_one() {
 
 #[test]
 fn every_question_has_a_verifier_in_every_mode() {
-    for mode in [Mode::Strict, Mode::Upstream] {
+    for mode in Mode::ALL {
         let names = Domain::ALL.map(|domain| verifier(&question(domain), mode).name());
-        let code = if mode == Mode::Strict { "code" } else { "code_openthoughts" };
+        let code = match mode {
+            Mode::Strict => "code",
+            Mode::Upstream => "code_openthoughts",
+            Mode::Lcb => "code_lcb",
+            Mode::EvalchemyLcb => "code_evalchemy_lcb",
+        };
         assert_eq!(names, ["math", code, "unchecked", "unchecked", "unchecked", "unchecked"]);
     }
 }

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hint", &[]),
     ("records", &[]),
     ("sandbox", &["hint"]),
-    ("formats", &["hint"]),
+    ("formats", &["records", "hint"]),
     ("engine", &[]),
     ("chat", &["engine", "hint"]),
     ("store", &["records", "hint"]),
@@ -78,7 +78,18 @@ const REGISTRIES: &[(&str, &str, &[&str])] = &[
     (
         "src/verify",
         "VERIFIERS",
-        &["mod", "tests", "calibrate", "graders", "judge", "latex", "majority", "output", "run"],
+        &[
+            "mod",
+            "tests",
+            "calibrate",
+            "graders",
+            "judge",
+            "latex",
+            "majority",
+            "replay",
+            "rules",
+            "run",
+        ],
     ),
     (
         "src/evaluate",

@@ -21,6 +21,7 @@ mod golden_model;
 #[cfg(feature = "cpu")]
 mod golden_parity;
 mod grade;
+mod grade_modes;
 mod idioms;
 mod judge;
 mod openai;
@@ -30,3 +31,4 @@ mod reviews;
 mod slots;
 mod train;
 mod up;
+mod verdicts;

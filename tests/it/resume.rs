@@ -171,7 +171,7 @@ fn killed_anywhere_it_ends_the_same() {
 fn a_model_for_which_there_is_no_room_is_written_when_there_is() {
     let env = TestEnv::new();
     // Room for the database and the tables, not for an optimizer's state.
-    let error = env.run_with_small_files(4_096, SMALL).error();
+    let error = env.run_with_small_files(5_120, SMALL).error();
     assert!(error.starts_with("error: `train` failed (job 5): could not "), "{error}");
     assert!(error.contains("\nhint: free some space or raise the quota"), "{error}");
     let unfinished = files(&env.data()).into_keys().find(|path| {

@@ -3,8 +3,8 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use thinkery::records::{
-    Domain, FinishReason, Judgement, NewQuestion, NewTrace, QuestionId, Split, Tests, TraceId,
-    Verdict, VerdictRow,
+    Domain, FinishReason, Judgement, Mode, NewQuestion, NewTrace, QuestionId, Split, Tests,
+    TraceId, Verdict, VerdictRow,
 };
 use thinkery::store::Store;
 
@@ -42,7 +42,8 @@ fn trace(question: i64, solution: &str) -> NewTrace {
 }
 
 fn verdict(id: i64, verdict: Verdict, verifier: &str, detail: Value) -> VerdictRow {
-    VerdictRow { trace_id: TraceId(id), verdict, verifier: verifier.into(), version: 2, detail }
+    let (trace_id, mode, verifier) = (TraceId(id), Mode::Strict, verifier.into());
+    VerdictRow { trace_id, mode, verdict, verifier, version: 2, detail }
 }
 
 /// Four traces: one that rules and judge see differently, one that the judge would not decide, one
@@ -50,9 +51,9 @@ fn verdict(id: i64, verdict: Verdict, verifier: &str, detail: Value) -> VerdictR
 fn fill(store: &Store) {
     let code = NewQuestion {
         tests: Some(Tests {
-            inputs: vec!["1".into(), "x".repeat(5_000).into()],
-            outputs: vec!["1".into(), "2".into()],
-            fn_name: None,
+            inputs: vec!["1".into(), "x".repeat(5_000).into()].into(),
+            outputs: vec!["1".into(), "2".into()].into(),
+            ..Tests::default()
         }),
         ..question("c", Domain::Code)
     };
@@ -222,7 +223,7 @@ async fn a_replay_says_whether_the_same_comes_out_and_stores_nothing() {
     let new = json_of(house.post("/api/v1/traces/4/replay", Some(&cookie), json!({})).await).await;
     assert_eq!((&new["same"], &new["before"]), (&json!(false), &Value::Null));
     assert_eq!(new["after"]["verdict"], "unreadable");
-    assert!(house.store.verdict(TraceId(4)).unwrap().is_none());
+    assert!(house.store.verdict(TraceId(4), Mode::Strict).unwrap().is_none());
 }
 
 #[test]

@@ -282,7 +282,7 @@ test('every verdict has its place, its why and its evidence', async ({ page1 }) 
   await tests.getByRole('button', { name: '1', exact: true }).click()
   await expect(page1.getByRole('region', { name: 'Expected' })).toHaveText(detail.tests[0].expected)
   await page1.getByRole('button', { name: 'Replay' }).click()
-  await expect(page1.getByText('The same came out again')).toBeVisible({ timeout: 30_000 })
+  await expect(page1.getByText('The same came out again')).toBeVisible({ timeout: 60_000 })
   await accessible(page1)
 
   const { items } = await api(page1, '/traces?verdict=wrong&limit=1')

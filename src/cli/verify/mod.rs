@@ -1,6 +1,9 @@
-//! The verb `verify`: judges every trace that has no verdict yet; and what people do about verdicts.
+//! The verb `verify`: judges every trace that has no verdict yet; and what there is to know about verdicts.
 
+mod again;
 mod calibrate;
+mod infer;
+mod report;
 mod review;
 
 use super::grade::GradeMode;
@@ -21,6 +24,14 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
+    /// Compare what the modes decided: how many traces each keeps that strict rules would not
+    Report,
+    /// Write verdicts to standard output, one JSON object per line
+    Export(again::ExportArgs),
+    /// Judge one trace again and say whether the same comes out
+    Replay(again::ReplayArgs),
+    /// Find out from reference solutions how outputs are to be compared
+    Infer(infer::Args),
     /// Compare engine and judge with rows that people have labelled
     Calibrate(calibrate::Args),
     /// List the traces that a person should look at, or decide about them
@@ -31,6 +42,10 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let Args { what, mode } = args;
     match what {
         None => judge(global, mode),
+        Some(What::Report) => report::run(global),
+        Some(What::Export(args)) => again::export(global, &args),
+        Some(What::Replay(args)) => again::run(global, &args),
+        Some(What::Infer(args)) => infer::run(global, &args),
         Some(What::Calibrate(args)) => calibrate::run(global, args),
         Some(What::Review(args)) => review::run(global, &args),
     }
@@ -49,13 +64,22 @@ fn show(global: &Global, summary: &serde_json::Value) -> anyhow::Result<()> {
         return Ok(());
     }
     let summary: Summary = serde_json::from_value(summary.clone())?;
-    println!("{:<10} {:>8} {:>8} {:>9} {:>10}", "", "correct", "wrong", "unchecked", "unreadable");
+    println!(
+        "{:<10} {:>8} {:>8} {:>9} {:>10} {:>10}",
+        "", "correct", "wrong", "unchecked", "unreadable", "unresolved"
+    );
     let rows = summary.by_domain.iter().map(|(domain, counts)| (domain.as_str(), counts));
     for (name, counts) in rows.chain([("total", &summary.counts)]) {
         println!(
-            "{name:<10} {:>8} {:>8} {:>9} {:>10}",
-            counts.correct, counts.wrong, counts.unchecked, counts.unreadable
+            "{name:<10} {:>8} {:>8} {:>9} {:>10} {:>10}",
+            counts.correct, counts.wrong, counts.unchecked, counts.unreadable, counts.unresolved
         );
+    }
+    for (comparator, programs) in &summary.by_comparator {
+        println!("{programs} programs compared by `{comparator}`");
+    }
+    for why in &summary.unresolved_why {
+        println!("not judged: {why}");
     }
     println!("{} traces judged in {:.1} s", summary.judged, summary.seconds);
     Ok(())

@@ -138,8 +138,14 @@ impl Task {
     }
 
     fn tests(&self) -> Tests {
-        let (inputs, outputs) = (0..TESTS).map(|test| self.test(test)).unzip();
-        Tests { inputs, outputs, fn_name: self.called.then(|| "solve".into()) }
+        let (inputs, outputs): (Vec<Value>, Vec<Value>) =
+            (0..TESTS).map(|test| self.test(test)).unzip();
+        Tests {
+            inputs: inputs.into(),
+            outputs: outputs.into(),
+            fn_name: self.called.then(|| "solve".into()),
+            ..Tests::default()
+        }
     }
 
     /// Input and output of one test. The lists hold what separates right from nearly right: the

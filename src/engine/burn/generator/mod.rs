@@ -13,7 +13,7 @@ use super::rotary::Tables;
 use super::source::Source;
 use super::trainer::check_ids;
 use super::weights::Model;
-use crate::{CacheShape, Error, Generator, ModelInfo, Piece, Result, Room, memory};
+use crate::{CacheShape, CacheType, Error, Generator, ModelInfo, Piece, Result, Room, memory};
 
 /// Rows of which logits are computed at a time, so that long sequences fit.
 const LOGIT_ROWS: usize = 512;

@@ -1,3 +1,5 @@
+//! Products of every kind and path beside sums in f64.
+
 use super::path::Path;
 use super::*;
 
