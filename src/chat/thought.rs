@@ -44,6 +44,27 @@ pub fn split(text: &str) -> (String, String) {
     joined(parts)
 }
 
+/// What stands behind the thought that `text` begins with, or all of it if there is none. None if the
+/// thought never ends. Tags inside of lines count only where a thought has begun: a program may print
+/// them.
+pub fn behind(text: &str) -> Option<&str> {
+    let begun = text.trim_start();
+    for (open, close) in [(THINK, END_THINK), (BEGIN_OF_THOUGHT, END_OF_THOUGHT)] {
+        if let Some(inside) = begun.strip_prefix(open) {
+            return inside.split_once(close).map(|(_, rest)| rest);
+        }
+        // Servers that put the beginning into the prompt send only the end.
+        let mut at = 0;
+        for line in text.split_inclusive('\n') {
+            at += line.len();
+            if line.trim() == close {
+                return Some(&text[at..]);
+            }
+        }
+    }
+    Some(text)
+}
+
 /// All thought and all solution of `parts`.
 pub fn joined(parts: impl IntoIterator<Item = Part>) -> (String, String) {
     let (mut thought, mut solution) = (String::new(), String::new());
@@ -192,7 +213,7 @@ impl Splitter {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Splitter, joined, split};
+    use super::{Splitter, behind, joined, split};
 
     #[track_caller]
     fn check(text: &str, thought: &str, solution: &str) {
@@ -214,6 +235,20 @@ mod tests {
         check("<think>\nhm\n</think>\n\nIt is 4.", "hm", "It is 4.");
         check("hm\n</think>\n\nIt is 4.", "hm", "It is 4.");
         check("<think>\n\n</think>\n\n4", "", "4");
+    }
+
+    #[test]
+    fn what_stands_behind_the_thought_is_found_without_copying() {
+        for (text, expected) in [
+            ("plain", Some("plain")),
+            (" <think>\nhm\n</think>\nNo.", Some("\nNo.")),
+            ("<think>hm", None),
+            ("hm\n</think>\n4", Some("4")),
+            ("<|begin_of_thought|>a<|end_of_thought|>b", Some("b")),
+            ("print('</think>')\nprint('<think>')", Some("print('</think>')\nprint('<think>')")),
+        ] {
+            assert_eq!(behind(text), expected, "{text}");
+        }
     }
 
     #[test]

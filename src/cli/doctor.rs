@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use serde::Serialize;
 
-use super::{Global, foreground, machine, units};
+use super::{Global, foreground, machine, sandboxed, units};
+use crate::sandbox::{PROBES, Refusal, Report, Tier};
 use crate::store::{DataLock, Error};
 use crate::{api, engine};
 
@@ -63,11 +64,13 @@ impl Check {
 
 pub(super) fn run(global: &Global, _args: Args) -> anyhow::Result<()> {
     let dir = global.data_dir();
-    let mut checks = vec![cores(), memory()?, python(), disk(&dir), folder(&dir), port()];
-    checks.push(panel());
+    let report = sandboxed::sandbox()?.report();
+    let mut checks = vec![cores(), memory()?];
+    checks.extend(sandbox(&report));
+    checks.extend([disk(&dir), folder(&dir), port(), panel()]);
     checks.extend(gpu(&engine::facts()));
     checks.push(teacher_key()?);
-    show(global, &checks);
+    show(global, &checks, &report);
     let broken: Vec<&str> =
         checks.iter().filter(|c| c.health == Health::Broken).map(|c| c.name).collect();
     if !broken.is_empty() {
@@ -77,10 +80,11 @@ pub(super) fn run(global: &Global, _args: Args) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the verb")]
-fn show(global: &Global, checks: &[Check]) {
+fn show(global: &Global, checks: &[Check], sandbox: &Report) {
     if global.json {
         let ready = checks.iter().all(|check| check.health != Health::Broken);
-        println!("{}", serde_json::json!({ "ready": ready, "checks": checks }));
+        let all = serde_json::json!({ "ready": ready, "checks": checks, "sandbox": sandbox });
+        println!("{all}");
         return;
     }
     for check in checks {
@@ -112,18 +116,71 @@ fn memory() -> anyhow::Result<Check> {
     })
 }
 
-fn python() -> Check {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join("python3")).find(|p| p.is_file());
-    match found {
-        Some(file) => Check::ok("python3", file.display().to_string()),
+/// The interpreter, what programs are locked in with, and what that was put to the test with.
+fn sandbox(report: &Report) -> Vec<Check> {
+    let python = match &report.interpreter {
+        Some(found) => Check::ok("python3", found.clone()),
         None => Check::not(
             Health::Broken,
             "python3",
-            "not found",
-            "install Python 3 (`apt install python3`): code answers are run with it",
+            report.no_interpreter.clone().unwrap_or_default(),
+            "install Python 3.9 or newer (`apt install python3`): code answers are run with it",
         ),
+    };
+    let held = report.probes.iter().filter(|probe| probe.held).count();
+    let escaped: Vec<String> = report
+        .probes
+        .iter()
+        .filter(|probe| !probe.held)
+        .map(|probe| format!("`{}` got through: {}", probe.probe, probe.why))
+        .collect();
+    let counted = format!("{held} of {} hostile programs held", PROBES.len());
+    let probes = match (report.probes.len(), escaped.as_slice()) {
+        (0, _) => Check::not(
+            Health::Absent,
+            "probes",
+            "none was run",
+            "they run in the best tier that can be tried",
+        ),
+        (_, []) => Check::ok("probes", counted),
+        (_, some) => Check::not(
+            Health::Broken,
+            "probes",
+            some.join("; "),
+            "report this with the kernel's version: a layer does not do what it says",
+        ),
+    };
+    vec![python, tier(report), landlock(report.landlock), probes]
+}
+
+fn tier(report: &Report) -> Check {
+    if report.interpreter.is_none() {
+        let fix = "install Python first, see above";
+        return Check::not(Health::Broken, "sandbox", "not tried without Python", fix);
     }
+    let refused = |refusal: &Refusal| format!("; not {}: {}", refusal.tier, refusal.why);
+    let refused: String = report.refused.iter().map(refused).collect();
+    let Some(tier) = report.tier else {
+        let fix =
+            "each tier says what it lacks; `--allow-unsandboxed` runs programs with limits only";
+        return Check::not(Health::Broken, "sandbox", format!("none{refused}"), fix);
+    };
+    let found = format!("{tier}: {}", tier.means());
+    match (tier.loses(), tier.remedy()) {
+        (Some(lost), Some(remedy)) => {
+            let health = if tier == Tier::T0 { Health::Broken } else { Health::Absent };
+            Check::not(health, "sandbox", format!("{found}; lost: {lost}{refused}"), remedy)
+        }
+        _ => Check::ok("sandbox", found),
+    }
+}
+
+fn landlock(abi: u32) -> Check {
+    if abi > 0 {
+        return Check::ok("landlock", format!("generation {abi}"));
+    }
+    let fix = "a kernel from 5.13 on with `landlock` in its list of security modules (lsm=)";
+    Check::not(Health::Absent, "landlock", "not offered by this kernel", fix)
 }
 
 /// `dir`, or the nearest folder above it that exists.

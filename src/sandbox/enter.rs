@@ -57,6 +57,8 @@ pub enum Layer {
     Seccomp,
     /// A limit on processes.
     Processes,
+    /// No view of processes: without it there is a `/proc`.
+    Proc,
 }
 
 /// Everything a launcher needs to know.
@@ -176,7 +178,7 @@ fn inner(plan: &Plan) -> anyhow::Result<Infallible> {
         .context("could not make a mount namespace")?;
     rustix::system::sethostname(b"box").context("could not name the host")?;
     let folder = if plan.has(Layer::Root) {
-        mount::replace_root(&plan.interpreter, plan.uid)?;
+        mount::replace_root(&plan.interpreter, plan.uid, plan.has(Layer::Proc))?;
         Path::new(mount::FOLDER)
     } else {
         Path::new("/")

@@ -17,7 +17,7 @@ import os, sys, time, select, resource, builtins, atexit, gc, marshal, fcntl, st
 import _signal as signal, _thread
 
 COMPILE_ERROR, BROKEN = 121, 122
-TOP, CONTROL, HIGHEST = 61, 62, 64
+TOP, CONTROL, HIGHEST, LAST = 61, 62, 64, 1 << 20
 MODULES = ("math", "collections", "heapq", "itertools", "functools", "bisect", "string", "re", "random",
            "fractions", "decimal", "operator", "typing", "copy", "datetime", "time", "sys", "json", "threading",
            "io", "os", "array", "struct", "enum", "abc", "queue", "cmath", "collections.abc")
@@ -75,7 +75,8 @@ def send(fd, data):
 
 
 def preload(source):
-    # Trusted modules only, once per slot: a fork shares them.
+    # Trusted modules only, once per slot: a fork shares them. Imports stand at the beginning.
+    source = source[:1 << 16]
     new = [name for name in RARE if name not in sys.modules and ("import " + name in source or "from " + name in source)]
     for name in new:
         try:
@@ -122,12 +123,15 @@ def compiled(program, keep):
         os.write(2, ("%s: %s" % (type(error).__name__, error)).encode("utf-8", "replace")[:4096])
         os._exit(COMPILE_ERROR)
     if keep is not None:
+        # Code may be larger than any file that the program may write: then it is compiled again.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         try:
             send(keep, marshal.dumps(code))
             fcntl.fcntl(keep, ADD_SEALS, SEALS)
         except (OSError, ValueError):
             pass
         os.close(keep)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     return code
 
 
@@ -410,7 +414,8 @@ def test(program, numbers, files):
     if kept is not None:
         text = whole(kept)
         if start is spawned and not text:
-            control.send(b"E the launcher did not begin a run")
+            said = whole(files[2])[-500:].strip().rpartition(b"\n")[2]
+            control.send(b"E the launcher did not begin a run: " + said)
         elif start is forked and fcntl.fcntl(kept, GET_SEALS) & SEALS == SEALS:
             program.code = text
         os.close(kept)
@@ -474,7 +479,7 @@ if sys.argv[1] == "single":
     limit([int(word) for word in sys.argv[2].split()])
     os.write(5, b"begun")
     streams()
-    os.closerange(3 if not program.name else 4, 2 * HIGHEST)
+    os.closerange(3 if not program.name else 4, LAST)
     run(program, int(sys.argv[2].split()[8]), None)
 else:
     import _socket
@@ -492,6 +497,10 @@ else:
     head = pack = None
     start = spawned if sys.argv[2] == "spawn" else forked
     command = sys.argv[3:]
+    # Whoever started the judge may have left it files that are no business of programs.
+    spared = int(os.path.basename(command[0])) if start is spawned else HIGHEST
+    os.closerange(HIGHEST, spared)
+    os.closerange(spared + 1, LAST)
     if os.getpid() == 1:
         sweep = sweep_namespace
         # What has a handler reaches the first process of a namespace; the rest does not.

@@ -7,6 +7,7 @@
 //! program starts or writes outlives its run. Expected outputs never enter: callers compare.
 
 mod limits;
+mod probes;
 mod tier;
 
 mod python;
@@ -30,10 +31,11 @@ use serde::Serialize;
 
 pub use enter::{Layer, Plan, enter};
 pub use limits::Limits;
-pub use tier::Tier;
+pub use probes::{Finding, PROBES};
+pub use tier::{Refusal, Tier};
 
-use interpreter::Interpreter;
 use slot::{Slot, Trouble};
+use tier::{Allowed, Choice, Chosen};
 
 /// A Python program.
 #[derive(Debug, Clone, Copy, Default)]
@@ -194,37 +196,28 @@ pub struct Sandbox {
     /// Layers to leave out, in tests of their probes.
     without: Vec<Layer>,
     /// What programs run in, once somebody has asked.
-    chosen: OnceLock<Result<Chosen, Refusal>>,
+    choice: OnceLock<Choice>,
     /// Slots that nobody uses. Ended with the sandbox.
     idle: Mutex<Vec<Slot>>,
     /// Held for reading by each run, for writing by one that must have no other beside it.
     alone: RwLock<()>,
 }
 
-/// Which tiers may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Allowed {
-    /// The best that holds; never none.
-    Holding,
-    /// The best that holds, or none where nothing does.
-    OrNone,
-    /// This one.
-    Only(Tier),
-}
-
-/// What programs run in.
-#[derive(Debug)]
-struct Chosen {
-    tier: Tier,
-    interpreter: Interpreter,
-    groups: Option<cgroup::Parent>,
-}
-
-/// Why programs cannot be run.
-#[derive(Debug)]
-enum Refusal {
-    NoInterpreter(String),
-    NoTier(String),
+/// What `doctor` says about the sandbox.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// How well programs are locked in; none if they cannot be run.
+    pub tier: Option<Tier>,
+    /// The interpreter; none if there is none that will do.
+    pub interpreter: Option<String>,
+    /// Why there is none.
+    pub no_interpreter: Option<String>,
+    /// Tiers that were not taken.
+    pub refused: Vec<Refusal>,
+    /// How the probes came out, in the tier that was taken or else in the last one tried.
+    pub probes: Vec<Finding>,
+    /// The generation of Landlock that the kernel offers.
+    pub landlock: u32,
 }
 
 impl Sandbox {
@@ -237,7 +230,7 @@ impl Sandbox {
             search_path,
             allowed: Allowed::Holding,
             without: Vec::new(),
-            chosen: OnceLock::new(),
+            choice: OnceLock::new(),
             idle: Mutex::new(Vec::new()),
             alone: RwLock::new(()),
         }
@@ -310,60 +303,42 @@ impl Sandbox {
         self.chosen().map(|chosen| chosen.interpreter.setting(chosen.tier))
     }
 
-    fn chosen(&self) -> Result<&Chosen> {
-        self.chosen.get_or_init(|| self.choose()).as_ref().map_err(|refusal| match refusal {
-            Refusal::NoInterpreter(why) => Error::Unavailable(why.clone()),
-            Refusal::NoTier(why) => Error::Unheld(why.clone()),
+    /// What this machine allows, and what it does not.
+    pub fn report(&self) -> Report {
+        let choice = self.choice();
+        let (interpreter, no_interpreter) = match choice.interpreter.clone() {
+            Ok(found) => (Some(found), None),
+            Err(why) => (None, Some(why)),
+        };
+        Report {
+            tier: choice.chosen.as_ref().map(|chosen| chosen.tier),
+            interpreter,
+            no_interpreter,
+            refused: choice.refused.clone(),
+            probes: choice.findings.clone(),
+            landlock: landlock::abi(),
+        }
+    }
+
+    fn choice(&self) -> &Choice {
+        self.choice.get_or_init(|| {
+            let Self { launcher, search_path, allowed, without, .. } = self;
+            let (allowed, folders) = (*allowed, search_path.as_slice());
+            let search = tier::Search { launcher, folders, allowed, without };
+            let (choice, slot) = search.choose();
+            if let Some(slot) = slot {
+                self.put_back(slot);
+            }
+            choice
         })
     }
 
-    /// The first tier, best first, in which an interpreter starts.
-    fn choose(&self) -> Result<Chosen, Refusal> {
-        let (interpreters, mut refusals) = self.interpreters();
-        if interpreters.is_empty() {
-            let nowhere = "it is nowhere on the search path".to_owned();
-            let why = if refusals.is_empty() { nowhere } else { refusals.join("; ") };
-            return Err(Refusal::NoInterpreter(why));
-        }
-        let groups = cgroup::Parent::find();
-        for tier in self.allowed.tiers() {
-            if let (Tier::T3, Err(why)) = (tier, &groups) {
-                refusals.push(format!("{tier}: {why}"));
-                continue;
-            }
-            for interpreter in &interpreters {
-                let place = slot::Place {
-                    launcher: &self.launcher,
-                    interpreter,
-                    tier: *tier,
-                    groups: groups.as_ref().ok(),
-                    without: &self.without,
-                };
-                match Slot::start(&place, &|| false) {
-                    Ok(slot) => {
-                        self.put_back(slot);
-                        let (interpreter, groups) = (interpreter.clone(), groups.ok());
-                        return Ok(Chosen { tier: *tier, interpreter, groups });
-                    }
-                    Err(trouble) => refusals.push(format!("{tier}: {interpreter} {trouble}")),
-                }
-            }
-        }
-        Err(Refusal::NoTier(refusals.join("; ")))
-    }
-
-    /// Every interpreter that will do, and why others will not.
-    fn interpreters(&self) -> (Vec<Interpreter>, Vec<String>) {
-        let mut found: Vec<Interpreter> = Vec::new();
-        let mut refusals = Vec::new();
-        for candidate in interpreter::candidates(&self.search_path) {
-            match interpreter::examine(&candidate) {
-                Ok(new) if found.iter().any(|old| old.executable == new.executable) => {}
-                Ok(new) => found.push(new),
-                Err(why) => refusals.push(format!("`{}` {why}", candidate.display())),
-            }
-        }
-        (found, refusals)
+    fn chosen(&self) -> Result<&Chosen> {
+        let choice = self.choice();
+        choice.chosen.as_ref().ok_or_else(|| match &choice.interpreter {
+            Err(why) => Error::Unavailable(why.clone()),
+            Ok(_) => Error::Unheld(choice.why()),
+        })
     }
 
     /// A slot that nobody uses, or a new one.
@@ -387,17 +362,6 @@ impl Sandbox {
     fn put_back(&self, slot: Slot) {
         if !slot.worn {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
-        }
-    }
-}
-
-impl Allowed {
-    /// What may be used, best first.
-    fn tiers(&self) -> &[Tier] {
-        match self {
-            Self::Holding => &[Tier::T3, Tier::T2, Tier::T1],
-            Self::OrNone => &[Tier::T3, Tier::T2, Tier::T1, Tier::T0],
-            Self::Only(tier) => std::slice::from_ref(tier),
         }
     }
 }

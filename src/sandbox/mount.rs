@@ -35,11 +35,16 @@ const HOST: &str = "/host";
 /// Folders over which the new root may be mounted: any that exists, since it moves away from there.
 const STEPS: [&str; 5] = ["/tmp", "/run", "/mnt", "/var", "/proc"];
 
-/// Replaces the root of this mount namespace. `owner` gets the folder to write to.
+/// Replaces the root of this mount namespace. `owner` gets the folder to write to. Processes are
+/// shown unless `blind`, in tests of what that would be worth.
 ///
 /// # Errors
 /// If the kernel refuses any part; the old root may be half gone then, so give up.
-pub(super) fn replace_root(interpreter: &Interpreter, owner: Option<u32>) -> anyhow::Result<()> {
+pub(super) fn replace_root(
+    interpreter: &Interpreter,
+    owner: Option<u32>,
+    blind: bool,
+) -> anyhow::Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("could not make mounts private")?;
     let step = STEPS
@@ -56,6 +61,10 @@ pub(super) fn replace_root(interpreter: &Interpreter, owner: Option<u32>) -> any
     furnish(interpreter)?;
     for device in DEVICES {
         bind(Path::new(device), Path::new(device), false)?;
+    }
+    if !blind {
+        fs::create_dir("/proc").context("could not furnish the root")?;
+        mount("proc", "/proc", "proc", plain, c"").context("could not show processes")?;
     }
     fs::create_dir(FOLDER).context("could not make the folder for programs")?;
     let owned = owner.map(|uid| format!(",uid={uid},gid={uid}")).unwrap_or_default();

@@ -113,6 +113,8 @@ pub(super) struct Slot {
     errors: File,
     group: Option<Group>,
     user: User,
+    /// Whether the number of processes is limited; always, but in tests of what that is worth.
+    limits_processes: bool,
     /// The folder to run in, where there is no file system of its own.
     _folder: Option<tempfile::TempDir>,
     /// Something is left in it that could not be wiped.
@@ -163,6 +165,7 @@ impl Slot {
             errors,
             group,
             user,
+            limits_processes: !place.without.contains(&Layer::Processes),
             _folder: folder,
             worn: false,
         };
@@ -180,7 +183,7 @@ impl Slot {
         self.send(&head, &[sealed("program", &text)?.as_fd()])?;
         match self.packet(Instant::now() + GRACE, u64::MAX, stop)?.0.as_slice() {
             b"K" => Ok(()),
-            other => Err(self.broken(&String::from_utf8_lossy(other))),
+            other => Err(self.broken(&complaint(other))),
         }
     }
 
@@ -192,7 +195,8 @@ impl Slot {
     ) -> Result<Left, Trouble> {
         let limits = order.limits;
         if let Some(group) = &mut self.group {
-            group.limit(limits.memory_bytes, limits.processes)?;
+            let processes = self.limits_processes.then_some(limits.processes);
+            group.limit(limits.memory_bytes, processes)?;
         }
         let kills_before = self.group.as_ref().map_or(0, Group::memory_kills);
         let stdin = sealed("stdin", order.input)?;
@@ -205,7 +209,10 @@ impl Slot {
         // The first process of a namespace counts with its user's others.
         let own = u64::from(matches!(self.tier, Tier::T2 | Tier::T3)) + 1;
         let namespaced = matches!(self.tier, Tier::T2 | Tier::T3);
-        let processes = self.user.processes(limits.processes + own, namespaced);
+        let processes = match self.limits_processes {
+            true => self.user.processes(limits.processes + own, namespaced),
+            false => 0,
+        };
         self.send(&python::run(limits, processes, order.seed), &handed)?;
         let deadline = Instant::now() + Duration::from_millis(limits.watchdog_ms()) + GRACE;
         let counted =
@@ -217,7 +224,7 @@ impl Slot {
             other => other?,
         };
         let Some(reply) = Reply::read(&packet) else {
-            return Err(self.broken(&String::from_utf8_lossy(&packet)));
+            return Err(self.broken(&complaint(&packet)));
         };
         self.worn |= !reply.clean;
         let killed_for_memory =
@@ -251,7 +258,7 @@ impl Slot {
     }
 
     /// The packet that ends a run. A program that waits for a processor gets as much more wall time:
-    /// on a busy machine right programs would fail otherwise.
+    /// on a busy machine right programs would fail otherwise. A fork bomb gets none for its own load.
     fn reply(
         &self,
         mut deadline: Instant,
@@ -268,7 +275,7 @@ impl Slot {
             if packet != b"W" {
                 return Ok((packet, memory_was_full));
             }
-            let waited_ms = self.program().map_or(0, user::waited_ms).min(most);
+            let waited_ms = self.lone_program().map_or(0, user::waited_ms).min(most);
             let more_ms = waited_ms.saturating_sub(given_ms);
             given_ms += more_ms;
             deadline += Duration::from_millis(more_ms);
@@ -276,16 +283,17 @@ impl Slot {
         }
     }
 
-    /// The process that the harness started for the run: the oldest of its children.
-    fn program(&self) -> Option<u32> {
+    /// The process of the run, if it is the only one: several make each other wait.
+    fn lone_program(&self) -> Option<u32> {
         let launched = self.launched.id();
         let inside = user::below(launched);
-        let child_of = |pid| inside.iter().filter(move |process| process.parent == pid);
         let harness = match self.tier {
-            Tier::T3 | Tier::T2 => child_of(launched).next()?.pid,
+            Tier::T3 | Tier::T2 => inside.iter().find(|process| process.parent == launched)?.pid,
             Tier::T1 | Tier::T0 => launched,
         };
-        child_of(harness).map(|process| process.pid).min()
+        let mut programs = inside.iter().filter(|process| process.lives && process.pid != harness);
+        let first = programs.next()?.pid;
+        programs.next().is_none().then_some(first)
     }
 
     /// The next packet, and whether the slot used more than `memory_bytes` until then and had its
@@ -334,9 +342,12 @@ impl Slot {
             }
             Tier::T1 | Tier::T0 => None,
         };
+        // Programs share what they have not changed of it: that is not theirs.
+        let shared = spared.map_or(0, |process| process.resident_bytes);
         let spared = spared.map(|process| process.pid);
         let programs = || inside.iter().filter(|process| Some(process.pid) != spared);
-        let used: u64 = programs().map(|process| process.resident_bytes).sum();
+        let used: u64 =
+            programs().map(|process| process.resident_bytes.saturating_sub(shared)).sum();
         if used <= memory_bytes {
             return false;
         }
@@ -383,6 +394,12 @@ impl Drop for Slot {
         // Our own child: there is nothing to be done if it cannot be waited for.
         let _status = self.launched.wait();
     }
+}
+
+/// What the harness complains of in `packet`.
+fn complaint(packet: &[u8]) -> String {
+    let text = String::from_utf8_lossy(packet);
+    text.strip_prefix("E ").unwrap_or(&text).replacen("error: ", "", 1)
 }
 
 /// What one run is given.

@@ -89,6 +89,8 @@ pub(super) struct Process {
     threads: u64,
     /// What it has in memory, with what it shares.
     pub(super) resident_bytes: u64,
+    /// Whether it has not ended: who has waits to be waited for.
+    pub(super) lives: bool,
 }
 
 /// Every process; those that vanish while we look are left out.
@@ -107,6 +109,7 @@ fn all() -> impl Iterator<Item = Process> {
             uid: field("Uid:")?.parse().ok()?,
             threads: field("Threads:")?.parse().ok()?,
             resident_bytes: kib << 10,
+            lives: !matches!(field("State:")?, "Z" | "X"),
         })
     })
 }

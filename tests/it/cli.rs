@@ -88,8 +88,8 @@ fn doctor_misses_python3() {
     let about: Vec<&str> = text.lines().skip(line).take(2).collect();
     assert_eq!(
         about.join("\n"),
-        "!!  python3      not found\n                 fix: install Python 3 (`apt install \
-         python3`): code answers are run with it"
+        "!!  python3      it is nowhere on the search path\n                 fix: install Python 3.9 \
+         or newer (`apt install python3`): code answers are run with it"
     );
 }
 

@@ -22,6 +22,7 @@ mod golden_model;
 mod golden_parity;
 mod grade;
 mod grade_modes;
+mod hostile;
 mod idioms;
 mod judge;
 mod openai;

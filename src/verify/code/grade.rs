@@ -9,6 +9,7 @@ use super::published::{evalchemy, lcb, openthoughts};
 use super::runner::{Runner, Watch};
 use super::{CodeGrade, Interpreter, Outcome, usable};
 use crate::chat::answer::last_code_block;
+use crate::chat::thought;
 use crate::records::{Cases, Mode, Tests, Verdict};
 use crate::sandbox::{Ended, Program, Run};
 use crate::verify::Tools;
@@ -44,7 +45,7 @@ pub fn grade_code(solution: &str, tests: &Tests, tools: &Tools) -> anyhow::Resul
         ..CodeGrade::without_run(verdict, outcome)
     };
     let found = match tools.mode {
-        Mode::Strict => last_code_block(solution),
+        Mode::Strict => thought::behind(solution).and_then(last_code_block),
         Mode::Upstream => openthoughts::last_code_block(solution),
         Mode::Lcb => lcb::last_code_block(solution),
         Mode::EvalchemyLcb => evalchemy::last_code_block(solution),
