@@ -1,13 +1,15 @@
-//! Math: the boxed answer of the solution against the reference answer.
+//! Math: the answer of the solution against the reference answer.
 //!
-//! Only the solution is looked at, never the thought: a box that was considered is no answer.
-//! Reading and comparing is the engine's job (`latex`); what it can neither prove nor refute is
-//! `Unchecked`, for a judge to look at.
+//! Only the solution is looked at, never the thought: a box that was considered is no answer. A box or
+//! an announced answer counts either way. What is merely the last formula, bold or a letter may be the
+//! answer: if it equals the reference it is, if not nobody knows, and a judge may look at it. A number
+//! that just stands last in prose counts as nothing. Reading and comparing is the engine's job (`latex`);
+//! what it can neither prove nor refute is `Unchecked`, too.
 
 use serde_json::json;
 
 use super::graders::{self, Grader, Strings};
-use super::latex::{self, Outcome, Policy};
+use super::latex::{self, Mark, Outcome, Policy};
 use super::{Attempt, Judgement, Tools, Verifier};
 use crate::records::{Domain, NewQuestion, Verdict};
 
@@ -20,7 +22,7 @@ impl Verifier for Math {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn accepts(&self, question: &NewQuestion) -> bool {
@@ -34,23 +36,56 @@ impl Verifier for Math {
         _tools: &Tools,
     ) -> anyhow::Result<Judgement> {
         let Some(reference) = &question.reference else {
-            return Ok(Judgement::unchecked("the question has no reference answer"));
+            let verdict = Verdict::Unchecked("the question has no reference answer".into());
+            return Ok(bare(verdict, "no_reference"));
         };
         if attempt.truncated {
-            return Ok(Judgement::unreadable("cut off by the token limit"));
+            let verdict = Verdict::Unreadable("cut off by the token limit".into());
+            return Ok(bare(verdict, "truncated"));
         }
-        let Some(given) = latex::last_boxes(attempt.solution) else {
-            return Ok(Judgement::unreadable("the solution has no closed \\boxed{}"));
+        let Some((mark, given)) = latex::find_boxed(attempt.solution) else {
+            let verdict = Verdict::Unreadable("the solution gives no answer".into());
+            return Ok(bare(verdict, "no_answer"));
         };
         let reference = latex::extract(reference);
         let compared = decided(reference.as_deref(), Some(&given), &Policy::default());
+        let (verdict, outcome) = weighed(compared.verdict, mark, &given);
         let detail = json!({
+            "outcome": outcome,
             "answer": given,
+            "found": mark,
             "answer_parsed": compared.answer,
             "reference_parsed": compared.reference,
             "reason": compared.reason,
         });
-        Ok(Judgement { verdict: compared.verdict, detail })
+        Ok(Judgement { verdict, detail })
+    }
+}
+
+fn bare(verdict: Verdict, outcome: &str) -> Judgement {
+    Judgement { verdict, detail: json!({ "outcome": outcome }) }
+}
+
+/// What `compared` counts of an answer that was marked so, and what that is called.
+fn weighed(compared: Verdict, mark: Mark, given: &str) -> (Verdict, &'static str) {
+    let given = short(given);
+    match (mark, compared) {
+        (Mark::Nothing, _) => {
+            let why = format!("the solution marks no answer; what stands last is `{given}`");
+            (Verdict::Unreadable(why), "unmarked")
+        }
+        (_, Verdict::Correct) => (Verdict::Correct, "equal"),
+        (Mark::Box | Mark::Announced, wrong @ Verdict::Wrong(_)) => (wrong, "different"),
+        (Mark::OpenBox | Mark::Formula | Mark::Bold | Mark::Choice, Verdict::Wrong(why)) => {
+            let why = format!("the answer is not boxed, and perhaps it is not `{given}`: {why}");
+            (Verdict::Unchecked(why), "unboxed")
+        }
+        (Mark::Alone, Verdict::Wrong(_) | Verdict::Unchecked(_)) => {
+            let why = format!("the solution is only `{given}`, without a box");
+            (Verdict::Unreadable(why), "unmarked")
+        }
+        (_, open @ Verdict::Unchecked(_)) => (open, "open"),
+        (_, unreadable @ Verdict::Unreadable(_)) => (unreadable, "no_answer"),
     }
 }
 

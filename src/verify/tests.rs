@@ -99,6 +99,51 @@ fn a_boxed_answer_is_compared_with_the_reference() {
     check(Domain::Math, "So 5.", "unreadable");
 }
 
+/// Verdict and outcome of a math solution; the reference is 5.
+#[track_caller]
+fn check_math(solution: &str, verdict: &str, outcome: &str) {
+    let judgement = grade(&question(Domain::Math), solution, &tools()).unwrap();
+    let said = (judgement.verdict.name(), judgement.detail["outcome"].as_str());
+    assert_eq!(said, (verdict, Some(outcome)), "{solution}: {judgement:?}");
+}
+
+#[test]
+fn an_answer_without_a_box_is_found_where_it_is_marked() {
+    check_math("We add.\n\nThe final answer is 5.", "correct", "equal");
+    check_math("We add. The final answer is $5$. I hope it is correct.", "correct", "equal");
+    check_math("We add. **Answer:** 5", "correct", "equal");
+    check_math(r"We add two and three to get $2 + 3 = 5$.", "correct", "equal");
+    check_math(r"We add two and three, so that \[x = 5\]", "correct", "equal");
+    check_math("Adding the numbers gives us **5**", "correct", "equal");
+    check_math("5", "correct", "equal");
+}
+
+#[test]
+fn an_announced_answer_can_be_wrong() {
+    check_math(r"So \boxed{4}", "wrong", "different");
+    check_math("We add. The final answer is 4.", "wrong", "different");
+    check_math("We add. The answer is: $4$", "wrong", "different");
+}
+
+#[test]
+fn what_may_not_be_the_answer_is_never_called_wrong() {
+    check_math("It follows from the equation $x = 4$ that we are done.", "unchecked", "unboxed");
+    check_math("We **4** add numbers that are given here: **4**", "unchecked", "unboxed");
+    check_math("As shown above, the correct option is C", "unchecked", "unboxed");
+    check_math(r"So \boxed{4", "unchecked", "unboxed");
+    check_math("We add the 3 apples and then there are 5", "unreadable", "unmarked");
+    check_math("I do not know how to solve this.", "unreadable", "unmarked");
+    check_math("4", "unreadable", "unmarked");
+    check_math("", "unreadable", "no_answer");
+}
+
+#[test]
+fn nothing_is_taken_from_a_thought() {
+    check_math(r"<think>so \boxed{5}</think> I give up on this one.", "unreadable", "unmarked");
+    check_math(r"<think>so \boxed{5}", "unreadable", "no_answer");
+    check_math(r"<think>so \boxed{4}</think> The final answer is 5.", "correct", "equal");
+}
+
 #[test]
 fn what_nobody_can_check_is_not_called_correct() {
     check(Domain::Physics, "It falls.", "unchecked");

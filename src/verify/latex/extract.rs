@@ -2,7 +2,9 @@
 //!
 //! In order: the last `\boxed{}` (with the boxes that are joined to it) or a later "final answer
 //! is", mathematics between dollars, bold, a choice, the last number of the prose. Nothing is taken
-//! from inside a thought.
+//! from inside a thought. How the answer was marked is told with it: what is not marked is a guess.
+
+use serde::Serialize;
 
 use crate::chat::answer::{box_opening, matching_brace};
 
@@ -19,34 +21,8 @@ const TEXT_BYTES: usize = 256 << 10;
 const TAIL_BYTES: usize = 64 << 10;
 
 /// Words between two boxes that say that the first was not the answer.
-const BREAKS: &[&str] = &[
-    "no",
-    "not",
-    "wait",
-    "but",
-    "instead",
-    "wrong",
-    "actually",
-    "hmm",
-    "check",
-    "so",
-    "therefore",
-    "thus",
-    "hence",
-    "is",
-    "was",
-    "correct",
-    "rather",
-    "however",
-    "let",
-    "because",
-    "since",
-    "then",
-    "answer",
-    "final",
-    "which",
-    "we",
-];
+const BREAKS: &str = "no not wait but instead wrong actually hmm check so therefore thus hence is was \
+    correct rather however let because since then answer final which we";
 
 /// What announces an answer.
 const CUES: &[&str] = &[
@@ -59,24 +35,63 @@ const CUES: &[&str] = &[
     "final answer",
 ];
 
+/// How an answer was marked, clearest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Mark {
+    /// By a box that is closed.
+    Box,
+    /// By "the final answer is", before something with a digit or between dollars.
+    Announced,
+    /// By a box that is never closed.
+    OpenBox,
+    /// It is the last formula.
+    Formula,
+    /// It is the last bold text.
+    Bold,
+    /// It is the letter of a choice.
+    Choice,
+    /// It is all there is.
+    Alone,
+    /// Not at all: it is the last number, or all of the prose.
+    Nothing,
+}
+
 /// The answer that `text` gives, as LaTeX or plain notation. None if there is none.
 pub(crate) fn extract(text: &str) -> Option<String> {
+    find(text).map(|(_, answer)| answer)
+}
+
+/// The answer that `text` gives, and how it is marked.
+pub(crate) fn find(text: &str) -> Option<(Mark, String)> {
     let text = solution(last_bytes(text, TEXT_BYTES))?;
     if let Some(found) = marked(text) {
         return Some(found);
     }
     let tail = last_bytes(text, TAIL_BYTES);
-    let found = mathematics(tail).or_else(|| bold(tail)).or_else(|| bare(tail));
-    found.filter(|found| found.contains(|c: char| !c.is_whitespace() && c != '$'))
+    let bold = || bold(tail).map(|answer| (Mark::Bold, answer));
+    let found = mathematics(tail).or_else(bold).or_else(|| bare(tail));
+    found.filter(|(_, answer)| answer.contains(|c: char| !c.is_whitespace() && c != '$'))
+}
+
+/// The answer of a solution that was told to box it: the last closed box, whatever follows; else what
+/// [`find`] finds.
+pub(crate) fn find_boxed(text: &str) -> Option<(Mark, String)> {
+    let text = solution(last_bytes(text, TEXT_BYTES))?;
+    let closed = boxed(text, false).map(|(_, answer)| (Mark::Box, answer));
+    closed.or_else(|| find(text))
 }
 
 /// The answer in the last box or behind the last "final answer is", for solutions that must mark it.
-fn marked(text: &str) -> Option<String> {
+fn marked(text: &str) -> Option<(Mark, String)> {
     let boxes = boxed(text, true);
     let cue = cue(text);
     match (boxes, cue) {
         (Some((at, _)), Some((later, found))) if later > at => Some(found),
-        (Some((_, found)), _) => Some(found),
+        (Some((_, found)), _) => {
+            let closed = boxed(text, false).is_some_and(|(_, closed)| closed == found);
+            Some((if closed { Mark::Box } else { Mark::OpenBox }, found))
+        }
         (None, Some((_, found))) => Some(found),
         (None, None) => None,
     }
@@ -177,7 +192,8 @@ fn joins(gap: &str) -> bool {
         .split(|letter: char| !letter.is_alphabetic())
         .filter(|word| !word.is_empty())
         .collect();
-    if words.iter().any(|word| BREAKS.contains(word)) || lower.contains(". ") {
+    if words.iter().any(|word| BREAKS.split(' ').any(|said| said == *word)) || lower.contains(". ")
+    {
         return false;
     }
     let said: Vec<&str> = words
@@ -196,7 +212,7 @@ fn percent_follows(text: &str) -> bool {
 }
 
 /// What the last cue announces, and where the cue stands.
-fn cue(text: &str) -> Option<(usize, String)> {
+fn cue(text: &str) -> Option<(usize, (Mark, String))> {
     let tail = last_bytes(text, TAIL_BYTES);
     let lower = tail.to_ascii_lowercase();
     let mut best: Option<(usize, usize)> = None;
@@ -217,9 +233,16 @@ fn cue(text: &str) -> Option<(usize, String)> {
         rest
     };
     let found = leading(rest)
-        .or_else(|| mathematics(rest).filter(|found| found.len() > 1))
+        .map(|answer| (Mark::Announced, answer))
+        .or_else(|| mathematics(rest).filter(|(_, found)| found.len() > 1))
         .or_else(|| bare(rest))?;
-    Some((text.len() - tail.len() + at, found))
+    let number = found.1.contains(|letter: char| letter.is_ascii_digit());
+    let mark = match found.0 {
+        Mark::Alone if number => Mark::Announced,
+        Mark::Formula | Mark::Choice => Mark::Announced,
+        other => other,
+    };
+    Some((text.len() - tail.len() + at, (mark, found.1)))
 }
 
 fn restored(text: &str) -> &str {
@@ -326,7 +349,7 @@ fn unescaped(text: &str, close: &str) -> Option<usize> {
 }
 
 /// The last mathematics of the text that is an answer, with what is joined to it.
-fn mathematics(text: &str) -> Option<String> {
+fn mathematics(text: &str) -> Option<(Mark, String)> {
     let all = segments(text);
     let last = all.last()?;
     let outside = text.len() - all.iter().map(|segment| segment.end - segment.begin).sum::<usize>();
@@ -337,7 +360,7 @@ fn mathematics(text: &str) -> Option<String> {
     if (prose || letter)
         && let Some(number) = last_number(behind)
     {
-        return Some(number);
+        return Some((Mark::Nothing, number));
     }
     let mut first = all.len() - 1;
     while first > 0 && joins(&text[all[first - 1].end..all[first].begin]) {
@@ -355,7 +378,7 @@ fn mathematics(text: &str) -> Option<String> {
     } else if outside < 20 && !unit.is_empty() && unit.bytes().all(|b| b.is_ascii_alphabetic()) {
         answer.push_str(&format!(r"\text{{ {unit}}}"));
     }
-    Some(answer)
+    Some((Mark::Formula, answer))
 }
 
 /// Segments from `first` to the last, with what stands between them.
@@ -384,7 +407,7 @@ fn bold(text: &str) -> Option<String> {
 }
 
 /// An answer without any mark: the whole text if it is short, else the last number of the prose.
-fn bare(text: &str) -> Option<String> {
+fn bare(text: &str) -> Option<(Mark, String)> {
     let text = text.trim();
     let words = text.split_whitespace().filter(|word| {
         word.chars().filter(|letter| letter.is_alphabetic()).count() > 1
@@ -392,9 +415,11 @@ fn bare(text: &str) -> Option<String> {
             && !word.contains(['\\', '^', '_', '{'])
     });
     if words.count() < 3 || text.contains('\\') && text.len() < 200 {
-        return Some(behind_label(text).to_owned());
+        return Some((Mark::Alone, behind_label(text).to_owned()));
     }
-    last_choice(text).or_else(|| last_number(text)).or_else(|| Some(text.to_owned()))
+    let choice = last_choice(text).map(|letter| (Mark::Choice, letter));
+    let rest = || (Mark::Nothing, last_number(text).unwrap_or_else(|| text.to_owned()));
+    Some(choice.unwrap_or_else(rest))
 }
 
 /// "… is D." ends with a choice.
@@ -419,16 +444,6 @@ fn behind_label(text: &str) -> &str {
         }
         Some(_) | None => text,
     }
-}
-
-/// `2,74` is written with a decimal comma where it is no group of thousands.
-pub(crate) fn decimal_comma(text: &str) -> Option<String> {
-    let core = text.split(['$', '€']).map(str::trim).find(|part| !part.is_empty()).unwrap_or(text);
-    let (whole, rest) = core.split_once(',')?;
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    let grouped = rest.len() == 3 && !whole.starts_with('0') && whole.len() <= 3;
-    let fits = digits(whole.trim_start_matches('-')) && digits(rest) && !grouped;
-    fits.then(|| format!("{whole}.{rest}"))
 }
 
 /// The last number that stands on its own in prose, with a fraction bar or a percent sign.

@@ -34,7 +34,7 @@ mod trig;
 mod units;
 mod zero;
 
-pub(crate) use extract::{extract, last_boxes};
+pub(crate) use extract::{Mark, extract, find_boxed, last_boxes};
 pub(crate) use tree::Node;
 
 /// Steps that one comparison may take: about 10 ms of one core (2.6 GHz EPYC, opt-level 1).
@@ -138,7 +138,7 @@ pub(crate) fn compare(reference: &str, answer: &str, policy: &Policy) -> Compare
         (Ok(a), Ok(b)) => decide(&a, &b, policy).is_equal(),
         _ => false,
     };
-    let comma = |text: &str| extract::decimal_comma(text);
+    let comma = |text: &str| number::decimal_comma(text);
     let other = if decision.is_equal() {
         false
     } else {

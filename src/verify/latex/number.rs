@@ -135,3 +135,13 @@ pub(super) fn quotient(above: Node, below: Node) -> Node {
         _ => Node::Quotient(Box::new(above), Box::new(below)),
     }
 }
+
+/// `2,74` is written with a decimal comma where it is no group of thousands.
+pub(crate) fn decimal_comma(text: &str) -> Option<String> {
+    let core = text.split(['$', '€']).map(str::trim).find(|part| !part.is_empty()).unwrap_or(text);
+    let (whole, rest) = core.split_once(',')?;
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let grouped = rest.len() == 3 && !whole.starts_with('0') && whole.len() <= 3;
+    let fits = digits(whole.trim_start_matches('-')) && digits(rest) && !grouped;
+    fits.then(|| format!("{whole}.{rest}"))
+}
