@@ -10,6 +10,7 @@ mod limiter;
 
 mod auth;
 mod datasets;
+mod diff;
 mod events;
 mod jobs;
 mod keys;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::access::Access;
 use super::error::{Error, Result};
@@ -11,13 +11,18 @@ use super::guard::Hosts;
 use super::metrics::Metrics;
 use super::status::Gpu;
 use super::verify::Sandbox;
-use crate::jobs::Runner;
+use crate::jobs::{Replay, Replayer, Runner};
 use crate::recipe;
+use crate::records::{Mode, TraceId};
 use crate::serve::Models;
+use crate::stage::{Stop, Stopped};
 use crate::store::{self, Store};
 
 /// Looks at how programs are confined here. May take a second the first time.
 pub type SandboxProbe = Arc<dyn Fn() -> Sandbox + Send + Sync>;
+
+/// Traces that are judged again at once, at most; others wait. Each may take every core for a while.
+const REPLAYS_AT_ONCE: usize = 2;
 
 /// What the panel is made of.
 pub struct Parts {
@@ -37,6 +42,8 @@ pub struct Parts {
     pub hosts: Hosts,
     /// How programs are confined; none where nobody can look.
     pub sandbox: Option<SandboxProbe>,
+    /// Judges traces again; none where nobody can.
+    pub replayer: Option<Replayer>,
 }
 
 /// What every handler is given. Cheap to clone.
@@ -54,6 +61,8 @@ struct Inner {
     gpus: Vec<Gpu>,
     hosts: Hosts,
     sandbox: Option<SandboxProbe>,
+    replayer: Option<Replayer>,
+    replaying: Arc<Semaphore>,
     hub: Hub,
     metrics: Metrics,
     /// Becomes true when the house goes down: streams end.
@@ -63,7 +72,7 @@ struct Inner {
 impl AppState {
     /// A panel of these parts. Call within a tokio runtime: it starts to listen for events.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, runner, v1, models, machine, gpus, hosts, sandbox } = parts;
+        let Parts { store, runner, v1, models, machine, gpus, hosts, sandbox, replayer } = parts;
         let closing = watch::Sender::new(false);
         Self(Arc::new(Inner {
             access: Access::new(store.clone()),
@@ -74,6 +83,8 @@ impl AppState {
             gpus,
             hosts,
             sandbox,
+            replayer,
+            replaying: Arc::new(Semaphore::new(REPLAYS_AT_ONCE)),
             hub: Hub::start(store.clone(), closing.subscribe()),
             metrics: Metrics::new(),
             closing,
@@ -87,6 +98,9 @@ impl AppState {
         self.0.closing.send_replace(true);
         let runner = self.0.runner.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(runner);
+        if let Some(replayer) = &self.0.replayer {
+            replayer.close();
+        }
     }
 
     pub(super) fn access(&self) -> &Access {
@@ -116,6 +130,26 @@ impl AppState {
     /// How programs are confined here, seen on a thread that may block.
     pub(super) async fn sandbox(&self) -> Result<Option<Sandbox>> {
         self.blocking(|state| Ok(state.0.sandbox.as_ref().map(|probe| probe()))).await
+    }
+
+    /// Judges a trace again, on a thread that may block, when it is its turn. Ends with whoever asked.
+    pub(super) async fn replay(&self, id: TraceId, mode: Mode) -> Result<Replay> {
+        let gone = || Error::Unavailable("nothing is judged again here".into());
+        let replayer = self.0.replayer.clone().ok_or_else(gone)?;
+        let turn = Arc::clone(&self.0.replaying).acquire_owned().await;
+        let turn = turn.map_err(|error| Error::Internal(error.into()))?;
+        let asked = Asked(Stop::default());
+        let stop = asked.0.clone();
+        let replayed = self.blocking(move |state| {
+            // Held until the work is done, even if nobody waits for it any more.
+            let _turn = turn;
+            let replayed = replayer.replay(&state.0.store, (id, mode), &stop);
+            replayed.map_err(|error| match error.downcast::<Stopped>() {
+                Ok(Stopped) => Error::Unavailable("the server is going down".into()),
+                Err(error) => error.into(),
+            })
+        });
+        replayed.await
     }
 
     pub(super) fn v1(&self) -> axum::Router {
@@ -189,5 +223,14 @@ impl AppState {
         let state = self.clone();
         let answer = tokio::task::spawn_blocking(move || work(&state)).await;
         answer.map_err(|error| Error::Internal(error.into()))?
+    }
+}
+
+/// Somebody who waits for an answer; when they go, the work may end.
+struct Asked(Stop);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.request();
     }
 }

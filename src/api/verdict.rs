@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::diff::{DiffPart, diff};
 use super::reviews::{LogEntry, ReviewState};
 use crate::jobs;
 use crate::records::{self, Cases, Mode, Tests, TraceId, VerdictRow};
@@ -133,15 +134,21 @@ pub(super) struct TestEvidence {
     pub expected: String,
     /// What came out; null where it was not kept.
     pub got: Option<String>,
-    /// Where the two part; null if they do not, or it is not known.
-    pub diff: Option<String>,
+    /// Where the two part, piece by piece; null where that was not kept.
+    pub diff: Option<Vec<DiffPart>>,
+    /// The first token or line that differs, from 1; null where that is not known.
+    pub position: Option<u64>,
+    /// Bytes that both have in common and that are left out before the pieces.
+    pub skipped_bytes: u64,
     /// Wall time in milliseconds.
     pub wall_ms: u64,
     /// Processor time in milliseconds.
     pub cpu_ms: u64,
     /// Peak memory in bytes.
     pub memory_bytes: u64,
-    /// Whether it came out differently when it was run again.
+    /// Whether it came near the time limit and was run a second time, alone.
+    pub repeated: bool,
+    /// Whether it came out differently then.
     pub flaky: bool,
 }
 
@@ -160,18 +167,24 @@ impl TestEvidence {
                 value.get(name).and_then(Value::as_str).map(str::to_owned)
             };
             let number = |name: &str| test.get(name).and_then(Value::as_u64).unwrap_or(0);
-            let position = failed.and_then(|failed| failed.get("position")?.as_u64());
+            let of_failed = |name: &str| failed.and_then(|failed| failed.get(name)?.as_u64());
+            let is = |name: &str| test.get(name).and_then(Value::as_bool).unwrap_or(false);
+            let kept = |name: &str| failed.and_then(|failed| failed.get(name)?.as_str());
+            let both = kept("expected").zip(kept("got"));
             Self {
                 number: index as u64 + 1,
                 outcome: text(test, "outcome").unwrap_or_default(),
                 input: at(tests.map(|tests| &tests.inputs), index),
                 expected: at(tests.map(|tests| &tests.outputs), index),
-                got: failed.and_then(|failed| failed.get("got")).map(shown),
-                diff: position.map(|position| format!("at {position}")),
+                got: kept("got").map(|got| shown(&Value::from(got))),
+                diff: both.map(|(expected, got)| diff(expected, got)),
+                position: of_failed("position"),
+                skipped_bytes: of_failed("from_byte").unwrap_or(0),
                 wall_ms: number("wall_ms"),
                 cpu_ms: number("cpu_ms"),
                 memory_bytes: number("memory_bytes"),
-                flaky: test.get("flaky").and_then(Value::as_bool).unwrap_or(false),
+                repeated: is("repeated"),
+                flaky: is("flaky"),
             }
         };
         run.iter().enumerate().take(SHOWN_TESTS_MAX).map(one).collect()
@@ -271,8 +284,10 @@ impl VerdictDetail {
 /// A trace judged again.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Replay {
-    /// Whether the stored verdict came out again.
+    /// Whether the stored verdict came out again, with everything that it rests on.
     pub same: bool,
+    /// What differs, in words; empty if nothing does.
+    pub differences: Vec<String>,
     /// What is stored; null if the rules have not looked yet.
     pub before: Option<RuleVerdict>,
     /// What came out now.
@@ -281,20 +296,9 @@ pub(super) struct Replay {
 
 impl From<jobs::Replay> for Replay {
     fn from(replay: jobs::Replay) -> Self {
-        let jobs::Replay { same, before, after } = replay;
-        Self { same, before: before.map(RuleVerdict::from), after: after.into() }
-    }
-}
-
-impl From<jobs::Replayed> for RuleVerdict {
-    fn from(replayed: jobs::Replayed) -> Self {
-        Self {
-            mode: "strict".into(),
-            verdict: replayed.verdict.name().to_owned(),
-            why: replayed.verdict.why().to_owned(),
-            verifier: replayed.verifier,
-            version: replayed.version,
-            detail: replayed.detail,
-        }
+        let same = replay.is_same();
+        let jobs::Replay { before, after, differences } = replay;
+        let before = before.map(RuleVerdict::new);
+        Self { same, differences, before, after: RuleVerdict::new(after) }
     }
 }

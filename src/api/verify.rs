@@ -5,17 +5,16 @@ use std::collections::BTreeMap;
 
 use axum::Json as Answer;
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::error::{ErrorBody, Result};
-use super::extract::Path;
+use super::error::{Error, ErrorBody, Result};
+use super::extract::{Path, Query};
 use super::verdict::{Replay, VerdictDetail};
-use crate::jobs;
-use crate::records::{self, Domain, TraceId, kappa};
+use crate::records::{self, Domain, Mode, TraceId, kappa};
 use crate::store::{self, Store};
 
 /// Traces in the lists of the slowest and the flakiest.
@@ -59,6 +58,9 @@ pub(super) struct DomainVerdicts {
     pub unreadable: u64,
     /// Nobody has looked yet.
     pub not_judged: u64,
+    /// What the strict rules found, by outcome: passed, wrong_answer, time_limit, … of programs; equal,
+    /// different, open, unmarked, … of math.
+    pub outcomes: BTreeMap<String, u64>,
     /// Correct ones as a part of those that were looked at, 0 to 1.
     pub keep_rate: Option<f64>,
     /// What OpenThoughts published for it.
@@ -139,6 +141,8 @@ pub(super) struct SlowTrace {
     pub cpu_ms_max: u64,
     /// Tests that came out differently when they were run again.
     pub flaky: u64,
+    /// Peak memory of any test, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// How programs are confined.
@@ -181,17 +185,34 @@ async fn get_trace_verdict(
     Ok(Answer(state.store(move |store| VerdictDetail::of(store, TraceId(id))).await?))
 }
 
-/// Judges a trace again by the rules and says whether the same comes out. Stores nothing.
+/// By whose rules a trace is to be judged again.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReplayWanted {
+    /// strict, upstream, lcb or evalchemy-lcb; strict if not given.
+    pub mode: Option<String>,
+}
+
+impl ReplayWanted {
+    fn mode(&self) -> Result<Mode> {
+        let Some(name) = &self.mode else { return Ok(Mode::Strict) };
+        let known = || Mode::ALL.map(Mode::name).join(", ");
+        Mode::from_name(name)
+            .ok_or_else(|| Error::Invalid(format!("`{name}` is no mode; one of {}", known())))
+    }
+}
+
+/// Judges a trace again, as `thinkery verify replay` does, and says whether the same comes out. Stores
+/// nothing.
 #[utoipa::path(post, path = "/traces/{id}/replay", tag = "verify",
-    params(("id" = i64, Path, description = "Id of the trace")),
+    params(("id" = i64, Path, description = "Id of the trace"), ReplayWanted),
     responses((status = OK, body = Replay), (status = "default", body = ErrorBody)))]
 async fn replay_trace(
     State(state): State<AppState>,
     Path(id): Path<i64>,
+    Query(wanted): Query<ReplayWanted>,
 ) -> Result<Answer<Replay>> {
-    let launch = state.tell_runner(|runner| Ok(runner.launch().clone())).await?;
-    let replay = move |store: &Store| jobs::replay(store, &launch, TraceId(id));
-    Ok(Answer(state.work(replay).await?.into()))
+    Ok(Answer(state.replay(TraceId(id), wanted.mode()?).await?.into()))
 }
 
 fn summary(store: &Store) -> store::Result<VerifySummary> {
@@ -202,6 +223,11 @@ fn summary(store: &Store) -> store::Result<VerifySummary> {
         domain.domain = cell.domain;
         for row in [domain, &mut total] {
             row.count(cell.verdict.as_deref(), cell.count);
+        }
+    }
+    for cell in store.outcomes()? {
+        for row in domains.get_mut(&cell.domain).into_iter().chain([&mut total]) {
+            *row.outcomes.entry(cell.outcome.clone()).or_default() += cell.count;
         }
     }
     let place =
@@ -307,7 +333,8 @@ fn reviews(store: &Store) -> store::Result<ReviewCounts> {
 
 impl From<store::Slow> for SlowTrace {
     fn from(slow: store::Slow) -> Self {
-        let store::Slow { trace_id, verdict, tests, cpu_ms, cpu_ms_max, flaky } = slow;
-        Self { trace_id: trace_id.0, verdict, tests, cpu_ms, cpu_ms_max, flaky }
+        let store::Slow { trace_id, verdict, tests, cpu_ms, cpu_ms_max, flaky, memory_bytes } =
+            slow;
+        Self { trace_id: trace_id.0, verdict, tests, cpu_ms, cpu_ms_max, flaky, memory_bytes }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::{Global, foreground, questions};
+use crate::chat::remote::Provider;
 use crate::distill::{Config, Summary};
 use crate::jobs::{Kind, Owner};
 
@@ -30,10 +31,10 @@ pub struct Args {
     /// Stop before more than this is spent, in US dollars
     #[arg(long, value_name = "X")]
     budget_usd: Option<f64>,
-    /// US dollars per million tokens of prompt; DeepSeek R1's if not given
+    /// US dollars per million tokens of prompt; the provider's or DeepSeek R1's if not given
     #[arg(long, value_name = "X")]
     price_prompt: Option<f64>,
-    /// US dollars per million tokens of thought and solution; DeepSeek R1's if not given
+    /// US dollars per million tokens of thought and solution; the provider's or DeepSeek R1's if not given
     #[arg(long, value_name = "X")]
     price_completion: Option<f64>,
     /// Tokens of an answer at most
@@ -55,7 +56,7 @@ pub struct Args {
 
 pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let source = import(global, args.file.as_ref())?;
-    let list = if args.endpoint == crate::distill::REHEARSAL { [0.0; 2] } else { R1_PRICES };
+    let list = list_prices(&args.endpoint, &args.model);
     let config = Config {
         endpoint: args.endpoint,
         model: args.model,
@@ -77,6 +78,15 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         show(global, summary)?;
     }
     Owner::summary(job).map(drop)
+}
+
+/// What the provider charges; where that is not known, what DeepSeek charged for R1.
+fn list_prices(endpoint: &str, model: &str) -> [f64; 2] {
+    if endpoint == crate::distill::REHEARSAL {
+        return [0.0; 2];
+    }
+    let known = Provider::of(endpoint).model(model).and_then(|model| model.price);
+    known.map_or(R1_PRICES, |price| [price.prompt, price.completion])
 }
 
 /// Imports the questions of `file`; the source that they are filed under.

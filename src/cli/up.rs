@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,7 +15,7 @@ use super::{Global, foreground, machine, sandboxed};
 use crate::api::{AppState, Gpu, Hosts, Parts, SandboxProbe};
 use crate::engine::Device;
 use crate::hint::Hinted;
-use crate::jobs::{Owner, Runner};
+use crate::jobs::{Owner, Replayer, Runner};
 use crate::sandbox::{Sandbox, Tier};
 use crate::store::Store;
 use crate::{api, app, engine, serve};
@@ -56,6 +56,9 @@ async fn up(global: &Global, args: Args) -> anyhow::Result<()> {
     let store = owner.store().clone();
     let setup_url = admit(&store, &format!("http://{}", from_here(address)))?;
     let facts = engine::facts();
+    // Whatever is wrong with its settings is said now, not when it is first needed.
+    drop(sandboxed::sandbox()?);
+    let replayer = Replayer::new(sandboxed::sandbox);
     let models = Arc::new(serve::Models::of_store(store.clone(), device(&facts)));
     let state = AppState::new(Parts {
         v1: serve::router(Arc::clone(&models), None),
@@ -65,7 +68,8 @@ async fn up(global: &Global, args: Args) -> anyhow::Result<()> {
         machine: machine::here()?,
         gpus: gpus(facts),
         hosts: Hosts { bound: vec![address.ip()], names: args.allowed_host },
-        sandbox: Some(sandbox_probe()?),
+        sandbox: Some(sandbox_probe(replayer.clone())),
+        replayer: Some(replayer),
     });
     let mut terminated = signal(SignalKind::terminate()).context("could not await SIGTERM")?;
     let mut interrupted = signal(SignalKind::interrupt()).context("could not await SIGINT")?;
@@ -160,11 +164,24 @@ fn announce(global: &Global, address: SocketAddr, setup_url: Option<&str>) {
     }
 }
 
-/// Looks once at how programs are confined here.
-fn sandbox_probe() -> anyhow::Result<SandboxProbe> {
-    let sandbox = sandboxed::sandbox()?;
-    let seen = OnceLock::new();
-    Ok(Arc::new(move || seen.get_or_init(|| confinement(&sandbox)).clone()))
+/// Looks at how programs are confined here, once they are.
+fn sandbox_probe(replayer: Replayer) -> SandboxProbe {
+    let seen: Mutex<Option<api::Sandbox>> = Mutex::new(None);
+    Arc::new(move || {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = &*seen {
+            return seen.clone();
+        }
+        let found = replayer.ask(confinement).unwrap_or_else(|error| api::Sandbox {
+            tier: "none".into(),
+            healthy: false,
+            note: format!("{error:#}"),
+            fix: None,
+        });
+        // What is missing may be installed later.
+        *seen = found.healthy.then(|| found.clone());
+        found
+    })
 }
 
 fn confinement(sandbox: &Sandbox) -> api::Sandbox {

@@ -28,6 +28,8 @@ pub(super) struct Asking<'a> {
     work: Vec<WorkItem>,
     next: usize,
     budget: Budget,
+    /// What judges had cost when that was looked up last.
+    judges: f64,
     /// Traces of replies that are kept already.
     traces: Vec<NewTrace>,
     /// What was refused since the last answer: perhaps the fault is not the question's.
@@ -41,18 +43,18 @@ pub(super) struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    /// Is about to ask for `work`, after `spent` dollars.
+    /// Is about to ask for `work`, after `teachers` and `judges` cost so many dollars.
     pub(super) fn new(
         cx: &'a Context,
         config: &'a Config,
         work: Vec<WorkItem>,
-        spent: f64,
+        (teachers, judges): (f64, f64),
     ) -> Self {
         let longest = work.iter().map(|item| item.question.problem.len()).max().unwrap_or(0);
         let prompt = longest as f64 / BYTES_PER_TOKEN * config.price_prompt;
         let completion = f64::from(config.max_tokens) * config.price_completion;
         let each_max = (prompt + completion) * PER_MILLION;
-        let budget = Budget::new(config.budget_usd, spent, each_max);
+        let budget = Budget::new(config.budget_usd, teachers + judges, each_max);
         let summary = Summary { requested: work.len() as u64, ..Summary::default() };
         Self {
             cx,
@@ -60,6 +62,7 @@ impl<'a> Asking<'a> {
             work,
             next: 0,
             budget,
+            judges,
             traces: Vec::new(),
             doubtful: Vec::new(),
             dead: Vec::new(),
@@ -203,6 +206,10 @@ impl Caller for Asking<'_> {
         self.report();
         if self.flushed.elapsed() >= FLUSH_INTERVAL {
             self.flush()?;
+            // A judge at work spends of the same money.
+            let judges = self.cx.store.judges_cost_usd()?;
+            self.budget.spend(judges - self.judges);
+            self.judges = judges;
         }
         Ok(!self.cx.stop.is_requested())
     }

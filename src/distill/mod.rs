@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::chat::remote::{Endpoint, Kind, Outcome, Remote, parse};
+use crate::chat::remote::{Endpoint, Kind, Outcome, Remote, in_flight_of, parse, price_of};
 use crate::hint::Hinted;
 use crate::records::NewTrace;
 use crate::stage::{Context, Stopped};
@@ -62,12 +62,14 @@ pub struct Config {
     pub idle_timeout_seconds: u64,
     /// Seconds that a reply may take in all. OpenThoughts: 1800.
     pub total_timeout_seconds: u64,
-    /// Stop before more than this is spent on these questions, earlier runs included; US dollars.
+    /// Stop before more than this is spent: on these questions, earlier runs included, and on judges in
+    /// this data folder; US dollars.
     pub budget_usd: Option<f64>,
     /// Whether to send again what the endpoint refused for good.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub retry_dead_letters: bool,
-    /// US dollars per million tokens of prompt. DeepSeek R1 when OpenThoughts was made: 0.55.
+    /// US dollars per million tokens of prompt. DeepSeek R1 when OpenThoughts was made: 0.55. If both
+    /// prices are 0, those of the provider's list, if there is one.
     pub price_prompt: f64,
     /// US dollars per million tokens of thought and solution. The same: 2.19.
     pub price_completion: f64,
@@ -178,12 +180,14 @@ pub struct Paused {
 pub fn run(cx: &Context, config: &Config, secrets: &Secrets) -> anyhow::Result<Summary> {
     let begun = Instant::now();
     check(config)?;
+    let config = &with_list_price(config);
     let recovered = parse_what_is_left(cx, config)?;
     let missing =
         cx.store.missing_traces(&config.model, config.samples, config.source.as_deref())?;
     let (work, refused_before) = dead::without(cx, config, missing)?;
-    let spent = cx.store.cost_usd_of(&config.model, config.source.as_deref())?;
-    let mut asking = Asking::new(cx, config, work, spent);
+    let teachers = cx.store.cost_usd_of(&config.model, config.source.as_deref())?;
+    let judges = cx.store.judges_cost_usd()?;
+    let mut asking = Asking::new(cx, config, work, (teachers, judges));
     asking.count_earlier(&recovered, refused_before);
     let outcome =
         if asking.has_work() { remote(config, secrets)?.ask(&mut asking)? } else { Outcome::Done };
@@ -255,10 +259,17 @@ fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// With the provider's prices where none are set.
+fn with_list_price(config: &Config) -> Config {
+    let set = (config.price_prompt, config.price_completion);
+    let price = price_of(&config.endpoint, &config.model, set);
+    Config { price_prompt: price.prompt, price_completion: price.completion, ..config.clone() }
+}
+
 fn remote(config: &Config, secrets: &Secrets) -> anyhow::Result<Remote> {
     Remote::new(Endpoint {
         stream: config.stream,
-        in_flight: config.in_flight as usize,
+        in_flight: in_flight_of(&config.endpoint, &config.model, config.in_flight) as usize,
         attempts_max: config.attempts_max,
         backoff: Duration::from_millis(config.backoff_ms),
         idle_timeout: Duration::from_secs(config.idle_timeout_seconds),

@@ -13,9 +13,10 @@ mod work;
 
 pub use child::{ALLOW_UNSANDBOXED, JUDGE_KEY, Launch, TEACHER_KEY, tie};
 pub use owner::{Owner, Watch, is_paused};
-pub use replay::{Replay, Replayed, replay};
+pub use replay::Replayer;
 pub use runner::{Runner, StartError};
 pub use work::work;
 
 pub use crate::distill::Secrets;
 pub use crate::records::JobKind as Kind;
+pub use crate::verify::Replay;

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, bail};
 use tracing::error;
 
-use super::{Launch, Owner};
+use super::Owner;
 use crate::recipe::{Machine, Recipe};
 use crate::records::{Job, JobId, JobState, PlanRow};
 use crate::stage::Stop;
@@ -67,11 +67,6 @@ impl Runner {
     /// The store of the folder.
     pub fn store(&self) -> &Store {
         self.owner.store()
-    }
-
-    /// How jobs are started.
-    pub fn launch(&self) -> &Launch {
-        self.owner.launch()
     }
 
     /// Resolves a recipe (a name or the path of a file) with `path=value` overrides, and queues

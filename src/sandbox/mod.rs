@@ -109,6 +109,8 @@ pub struct Run {
     /// The first run came within a fifth of the time limit; this is a second one, with no other
     /// program of ours beside it.
     pub repeated_alone: bool,
+    /// That second run ended, wrote or returned otherwise than the first.
+    pub flaky: bool,
     /// What `random` was seeded with: the same for the same program and input.
     pub seed: u64,
 }
@@ -128,6 +130,7 @@ impl Run {
             exit_status: None,
             signal: None,
             repeated_alone: false,
+            flaky: false,
             seed: 0,
         }
     }

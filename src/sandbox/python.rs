@@ -153,6 +153,7 @@ pub(super) fn outcome(left: Left, limits: &Limits, seed: u64) -> Run {
         exit_status: reply.exit_status(),
         signal: reply.signal(),
         repeated_alone: false,
+        flaky: false,
         seed,
     }
 }

@@ -44,7 +44,11 @@ impl<'a> Session<'a> {
             return Ok(run);
         }
         let _alone = self.sandbox.alone.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(Run { repeated_alone: true, ..self.try_run(index)? })
+        let again = self.try_run(index)?;
+        let what = |run: &Run| (run.ended.clone(), run.exit_status, run.signal);
+        let flaky =
+            what(&run) != what(&again) || run.stdout != again.stdout || run.value != again.value;
+        Ok(Run { repeated_alone: true, flaky, ..again })
     }
 
     /// Keeps the slot for the next program.

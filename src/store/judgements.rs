@@ -12,6 +12,8 @@ pub struct JudgeReply {
     pub key: String,
     /// The judge's name at its endpoint.
     pub model: String,
+    /// Where it answers, without secrets.
+    pub endpoint: String,
     /// The body as received.
     pub body: Vec<u8>,
     /// Tokens of the prompt, as billed.
@@ -22,6 +24,21 @@ pub struct JudgeReply {
     pub cost_usd: f64,
 }
 
+/// What was spent at one endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spent {
+    /// Which; empty for judges' replies that were kept before that was noted.
+    pub endpoint: String,
+    /// Traces from there.
+    pub traces: u64,
+    /// Judges' replies from there.
+    pub judge_replies: u64,
+    /// What teachers cost there, in US dollars.
+    pub teachers_usd: f64,
+    /// What judges cost there, in US dollars.
+    pub judges_usd: f64,
+}
+
 impl Store {
     /// Keeps replies in one transaction; those that are there stay.
     ///
@@ -30,7 +47,7 @@ impl Store {
     pub fn add_judge_replies(&self, replies: &[JudgeReply]) -> Result<()> {
         self.transaction(|connection| {
             let mut statement = connection.prepare_cached(
-                "insert into judge_replies values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                "insert into judge_replies values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                  on conflict (key) do nothing",
             )?;
             for reply in replies {
@@ -43,11 +60,38 @@ impl Store {
                     reply.prompt_tokens,
                     reply.completion_tokens,
                     reply.cost_usd,
-                    now()
+                    now(),
+                    reply.endpoint
                 ])?;
             }
             Ok(())
         })
+    }
+
+    /// What was spent where, by teachers and by judges; in the order of the endpoints' names.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub fn ledger(&self) -> Result<Vec<Spent>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare(
+            "select endpoint, sum(teachers), sum(judges), sum(teachers_usd), sum(judges_usd) from (
+                 select endpoint, count(*) as teachers, 0 as judges, sum(cost_usd) as teachers_usd,
+                     0.0 as judges_usd from traces group by endpoint
+                 union all
+                 select endpoint, 0, count(*), 0.0, sum(cost_usd) from judge_replies group by endpoint
+             ) group by endpoint order by endpoint",
+        )?;
+        let rows = statement.query_map([], |row| {
+            Ok(Spent {
+                endpoint: row.get(0)?,
+                traces: row.get(1)?,
+                judge_replies: row.get(2)?,
+                teachers_usd: row.get(3)?,
+                judges_usd: row.get(4)?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// The body of the reply to what has this hash, byte for byte.

@@ -19,6 +19,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0007_dead_letters.sql"),
     include_str!("../../migrations/0009_judges.sql"),
     include_str!("../../migrations/0010_verdicts.sql"),
+    include_str!("../../migrations/0011_ledger.sql"),
 ];
 
 /// Applies what is missing, all in one transaction.

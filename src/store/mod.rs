@@ -30,7 +30,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use access::{ApiToken, Session};
 pub use jobs::NewJob;
-pub use judgements::JudgeReply;
+pub use judgements::{JudgeReply, Spent};
 pub use lock::DataLock;
 pub use questions::{QuestionCount, QuestionFilter};
 pub use reviews::ReviewFilter;
@@ -38,7 +38,7 @@ pub use runs::NewRun;
 pub use to_judge::ToJudge;
 pub use traces::{TraceCounts, TraceFilter, WorkItem};
 pub use verdicts::ModeCount;
-pub use verified::{Agreement, MatrixCell, Slow, VerifierCount};
+pub use verified::{Agreement, MatrixCell, OutcomeCell, Slow, VerifierCount};
 
 /// How long a writer waits for another process before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);

@@ -281,12 +281,18 @@ fn a_judges_reply_is_kept_once_and_comes_back_byte_for_byte() {
         prompt_tokens: 1,
         completion_tokens: 2,
         cost_usd: 0.5,
+        endpoint: "http://judge".into(),
     };
     let bytes = b"{\"a\":\xff\x00}";
     store.add_judge_replies(&[reply(bytes), reply(b"later")]).unwrap();
     assert_eq!(store.judge_reply("k").unwrap().as_deref(), Some(&bytes[..]));
     assert_eq!(store.judge_reply("other").unwrap(), None);
     assert_eq!(store.judges_cost_usd().unwrap(), 0.5);
+    let spent = store.ledger().unwrap();
+    assert_eq!(
+        (spent.len(), spent[0].endpoint.as_str(), spent[0].judges_usd),
+        (1, "http://judge", 0.5)
+    );
     assert_eq!(store.judge_salt("first").unwrap(), "first");
     assert_eq!(store.judge_salt("second").unwrap(), "first");
 }

@@ -1,7 +1,5 @@
 //! Statements about how verifying went as a whole: counts for the page that shows it.
 
-use rusqlite::params;
-
 use super::decided::{DECIDED_JOINS, DECIDED_VERDICT, DECIDED_VERIFIER};
 use super::{Result, Store};
 use crate::records::TraceId;
@@ -13,6 +11,17 @@ pub struct MatrixCell {
     pub domain: String,
     /// What counts for them; none if nobody has looked.
     pub verdict: Option<String>,
+    /// How many.
+    pub count: u64,
+}
+
+/// How many traces of a domain had this outcome by the strict rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutcomeCell {
+    /// What the questions are about.
+    pub domain: String,
+    /// What came of them: `passed`, `time_limit`, …, `equal`, `no_answer`, …
+    pub outcome: String,
     /// How many.
     pub count: u64,
 }
@@ -54,6 +63,8 @@ pub struct Slow {
     pub cpu_ms_max: u64,
     /// Tests that came out differently when they were run again.
     pub flaky: u64,
+    /// Peak memory of any test.
+    pub memory_bytes: u64,
 }
 
 impl Store {
@@ -70,6 +81,25 @@ impl Store {
         ))?;
         let rows = statement.query_map([], |row| {
             Ok(MatrixCell { domain: row.get(0)?, verdict: row.get(1)?, count: row.get(2)? })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// How many traces of each domain had which outcome by the strict rules.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub fn outcomes(&self) -> Result<Vec<OutcomeCell>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare(
+            "select q.domain, v.outcome, count(*)
+             from verdicts v join traces t on t.id = v.trace_id
+                 join questions q on q.id = t.question_id
+             where v.mode = 'strict' and v.outcome is not null
+             group by q.domain, v.outcome order by q.domain, v.outcome",
+        )?;
+        let rows = statement.query_map([], |row| {
+            Ok(OutcomeCell { domain: row.get(0)?, outcome: row.get(1)?, count: row.get(2)? })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -126,19 +156,25 @@ impl Store {
     /// # Errors
     /// If the database refuses.
     pub fn slowest(&self, flaky: bool, limit: u32) -> Result<Vec<Slow>> {
-        // Only verdicts on programs have tests; the others are passed over without reading JSON.
+        // An index finds the few that are shown; only their tests are read.
+        let few = if flaky {
+            "select trace_id from verdicts where verifier = 'code' and mode = 'strict' and flaky > 0
+             order by flaky desc, trace_id limit ?1"
+        } else {
+            "select trace_id from verdicts where verifier = 'code' and mode = 'strict'
+             order by cpu_ms desc, trace_id limit ?1"
+        };
         let connection = self.lock();
-        let mut statement = connection.prepare(
-            "select v.trace_id, v.verdict, count(*),
-                 coalesce(v.cpu_ms, sum(e.value ->> 'cpu_ms'), 0) as spent,
-                 coalesce(max(e.value ->> 'cpu_ms'), 0),
-                 coalesce(v.flaky, 0) as repeated
-             from verdicts v, json_each(v.detail, '$.tests') e
-             where v.verifier = 'code' and v.mode = 'strict'
-             group by v.trace_id having repeated > 0 or not ?1
-             order by case when ?1 then repeated else spent end desc, v.trace_id limit ?2",
-        )?;
-        let rows = statement.query_map(params![flaky, limit], |row| {
+        let mut statement = connection.prepare(&format!(
+            "select v.trace_id, v.verdict, count(e.value), coalesce(v.cpu_ms, 0),
+                 coalesce(max(e.value ->> 'cpu_ms'), 0), coalesce(v.flaky, 0),
+                 coalesce(v.memory_bytes, 0)
+             from verdicts v left join json_each(v.detail, '$.tests') e
+             where v.mode = 'strict' and v.trace_id in ({few}) group by v.trace_id
+             order by {} desc, v.trace_id",
+            if flaky { "v.flaky" } else { "v.cpu_ms" }
+        ))?;
+        let rows = statement.query_map([limit], |row| {
             Ok(Slow {
                 trace_id: TraceId(row.get(0)?),
                 verdict: row.get(1)?,
@@ -146,6 +182,7 @@ impl Store {
                 cpu_ms: row.get(3)?,
                 cpu_ms_max: row.get(4)?,
                 flaky: row.get(5)?,
+                memory_bytes: row.get(6)?,
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)

@@ -97,9 +97,9 @@ pub struct Tools {
 
 impl Tools {
     /// Strict, with the usual limits.
-    pub fn new(sandbox: Sandbox) -> Self {
+    pub fn new(sandbox: impl Into<Arc<Sandbox>>) -> Self {
         Self {
-            sandbox: Arc::new(sandbox),
+            sandbox: sandbox.into(),
             limits: Limits::default(),
             mode: Mode::default(),
             stop: Stop::default(),

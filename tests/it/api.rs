@@ -15,9 +15,10 @@ use tempfile::TempDir;
 use thinkery::api::{self, AppState, Hosts, Parts};
 use thinkery::app::app;
 use thinkery::engine::Device;
-use thinkery::jobs::{Launch, Owner, Runner, Secrets};
+use thinkery::jobs::{Launch, Owner, Replayer, Runner, Secrets};
 use thinkery::recipe::{Machine, Recipe};
 use thinkery::records::{JobKind, JobProgress, JobState, Step};
+use thinkery::sandbox::Sandbox;
 use thinkery::serve::Models;
 use thinkery::store::{NewJob, NewRun, Store};
 use tower::ServiceExt;
@@ -57,6 +58,7 @@ impl House {
                 note: "test".into(),
                 fix: None,
             })),
+            replayer: Some(Replayer::new(|| Ok(Sandbox::new("/bin/false".into(), Vec::new())))),
         });
         Self { dir, store, state }
     }

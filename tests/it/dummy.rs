@@ -3,6 +3,11 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use thinkery::records::{Domain, FinishReason, NewQuestion, NewTrace, QuestionId, Split, TraceId};
+use thinkery::sandbox::Sandbox;
+use thinkery::stage::{Context, Progress, Stop};
+use thinkery::store::Store;
+use thinkery::verify::{self, Config, Tools, judge};
 
 use crate::env::TestEnv;
 use crate::openai::send;
@@ -43,6 +48,57 @@ fn a_dummy_is_served_and_evaluated_as_any_model() {
     let limited = ["--samples=1", "--max-tokens=8", "--out", "e.json", "--json"];
     let ended = env.run(&[&args[..], &limited].concat());
     assert_eq!(ended.code, Some(0), "{ended:#?}");
+}
+
+#[test]
+fn a_judge_behind_our_own_server_is_asked_in_words_and_noise_is_no_vote() {
+    let env = TestEnv::new();
+    let store = Store::open(&env.data()).unwrap();
+    let question = NewQuestion {
+        key: "riddle".into(),
+        domain: Domain::Puzzle,
+        source: "test".into(),
+        family: String::new(),
+        split: Split::Train,
+        problem: "What has keys and no locks?".into(),
+        reference: Some("B".into()),
+        tests: None,
+        starter_code: None,
+    };
+    store.add_questions(&[question]).unwrap();
+    let trace = NewTrace {
+        question_id: QuestionId(1),
+        sample: 0,
+        model: "teacher".into(),
+        endpoint: "e".into(),
+        reasoning: "hm".into(),
+        solution: "It is B.".into(),
+        finish_reason: FinishReason::Stop,
+        prompt_tokens: 1,
+        completion_tokens: 1,
+        cost_usd: 0.0,
+        attempts: 1,
+    };
+    store.add_trace(&trace).unwrap();
+    let mut server = env.start(&["--json", "serve", "dummy:tiny", "--listen", "127.0.0.1:0"]);
+    let judge = judge::Config {
+        endpoint: Some(server.address()),
+        endpoint_label: Some("ours".into()),
+        model: "dummy:tiny".into(),
+        max_tokens: 16,
+        ..judge::Config::default()
+    };
+    let cx = Context { store, progress: Progress::silent(), stop: Stop::default() };
+    let tools = Tools::new(Sandbox::new("no-launcher".into(), Vec::new()));
+    let config = Config { judge, ..Config::default() };
+    // A model of random numbers answers, but never in the form that was asked for.
+    let summary = verify::run(&cx, &config, &tools).unwrap();
+    let counts = summary.judge.unwrap();
+    assert_eq!((counts.judged, counts.malformed, counts.failed), (0, 3, 1), "{counts:?}");
+    assert_eq!(counts.requests, 4, "one request finds out that there are no schemas: {counts:?}");
+    let decided = cx.store.decided(TraceId(1)).unwrap().unwrap();
+    assert_eq!((decided.verdict.as_str(), decided.verifier.as_str()), ("unchecked", "unchecked"));
+    assert_eq!(cx.store.ledger().unwrap()[1].judge_replies, 3);
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use thinkery::distill;
 use thinkery::records::{
     Domain, FinishReason, NewQuestion, NewTrace, QuestionId, ReviewAction, ReviewState, Split,
     TraceId,
 };
 use thinkery::sandbox::Sandbox;
 use thinkery::stage::{Context, Progress, Stop, hint_of};
-use thinkery::store::{ReviewFilter, Store};
+use thinkery::store::{ReviewFilter, Spent, Store};
 use thinkery::verify::judge::{self, Key, Prompt, Schema, Shows};
 use thinkery::verify::{self, Config, Summary, Tools, majority};
 
@@ -508,6 +509,49 @@ fn the_budget_counts_what_teachers_and_judges_have_cost_together() {
     assert_eq!(judge.count(), 4, "the teacher's three dollars count");
     assert!(!world.verify(dear(100.0)).unwrap().paused);
     assert_eq!(judge.count(), 10);
+}
+
+#[test]
+fn a_teachers_budget_counts_what_judges_have_cost() {
+    let world = World::puzzles(4);
+    let judge = FakeJudge::voting("correct");
+    let dear = judge::Config { price_prompt: 10_000.0, ..config(&judge) };
+    assert_eq!(world.verify(dear).unwrap().judge.unwrap().cost_usd, 4.0);
+    let ledger = world.cx.store.ledger().unwrap();
+    let of = |spent: &Spent| (spent.endpoint.clone(), spent.traces, spent.judges_usd);
+    assert_eq!(
+        ledger.iter().map(of).collect::<Vec<_>>(),
+        [("e".into(), 4, 0.0), ("fake".into(), 0, 4.0)]
+    );
+    world.cx.store.add_questions(&[question(9, Domain::Puzzle, None)]).unwrap();
+    let asked = judge.count();
+    let teach = |budget: f64| distill::Config {
+        endpoint: judge.url.clone(),
+        model: "teacher".into(),
+        budget_usd: Some(budget),
+        ..distill::Config::default()
+    };
+    let secrets = distill::Secrets::default();
+    let summary = distill::run(&world.cx, &teach(4.0), &secrets).unwrap();
+    assert!(summary.paused && summary.requested == 1 && summary.attempts == 0, "{summary:?}");
+    assert_eq!(judge.count(), asked, "the judge's four dollars count");
+    let summary = distill::run(&world.cx, &teach(4.5), &secrets).unwrap();
+    assert_eq!((summary.paused, summary.succeeded), (false, 1));
+}
+
+#[test]
+fn judgements_of_an_older_version_are_found_and_redone() {
+    let world = World::puzzles(2);
+    let judge = FakeJudge::voting("correct");
+    world.verify(config(&judge)).unwrap();
+    assert_eq!(world.verify(config(&judge)).unwrap().judge.unwrap().judged, 0);
+    let row = world.cx.store.judgement(TraceId(1)).unwrap().unwrap();
+    let verdict = thinkery::records::Verdict::Wrong("an older rule".into());
+    let older = thinkery::records::Judgement { version: row.version - 1, verdict, ..row.clone() };
+    world.cx.store.put_judgements(&[older]).unwrap();
+    let counts = world.verify(config(&judge)).unwrap().judge.unwrap();
+    assert_eq!((counts.judged, counts.cached, judge.count()), (1, 1, 2), "nothing is paid twice");
+    assert_eq!(world.cx.store.judgement(TraceId(1)).unwrap().unwrap(), row);
 }
 
 #[test]

@@ -64,9 +64,13 @@ fn fill(store: &Store) {
         store.add_trace(&trace(index as i64 + 1, solution)).unwrap();
     }
     let math = json!({"answer": "6", "answer_parsed": "6", "reference_parsed": "5", "reason": "r"});
-    let tests = json!({"outcome": "wrong_answer", "tests": [
+    let failed =
+        json!({"index": 1, "input": "x", "expected": "1 2\n", "got": "1 3\n", "position": 2});
+    let tests = json!({"outcome": "wrong_answer", "cpu_ms": 9, "memory_bytes": 1, "flaky": 1,
+        "failed": failed, "tests": [
         {"outcome": "passed", "wall_ms": 3, "cpu_ms": 2, "memory_bytes": 1},
-        {"outcome": "wrong_answer", "wall_ms": 9, "cpu_ms": 7, "memory_bytes": 1}]});
+        {"outcome": "wrong_answer", "wall_ms": 9, "cpu_ms": 7, "memory_bytes": 1, "repeated": true,
+         "flaky": true}]});
     store
         .put_verdicts(&[
             verdict(1, Verdict::Wrong("`6` is not `5`".into()), "math", math),
@@ -117,9 +121,12 @@ async fn the_summary_counts_every_trace_once_with_the_one_whose_word_counts() {
     assert_eq!(summary["verifiers"], verifiers);
     assert_eq!(summary["judge"]["judged"], 2);
     assert_eq!(summary["reviews"], json!({"open": 1, "accepted": 1, "rejected": 0, "skipped": 0}));
-    let slow = json!({"trace_id": 3, "verdict": "wrong", "tests": 2, "cpu_ms": 9, "cpu_ms_max": 7, "flaky": 0});
-    assert_eq!(summary["slowest"], json!([slow]));
-    assert_eq!((&summary["flakiest"], &summary["sandbox"]["tier"]), (&json!([]), &json!("T3")));
+    let slow = json!({"trace_id": 3, "verdict": "wrong", "tests": 2, "cpu_ms": 9, "cpu_ms_max": 7, "flaky": 1,
+        "memory_bytes": 1});
+    assert_eq!(summary["slowest"], json!([&slow]));
+    assert_eq!((&summary["flakiest"], &summary["sandbox"]["tier"]), (&json!([slow]), &json!("T3")));
+    assert_eq!(summary["domains"][1]["outcomes"], json!({"wrong_answer": 1}));
+    assert_eq!(summary["total"]["outcomes"], json!({"wrong_answer": 1}));
 }
 
 #[tokio::test]
@@ -202,6 +209,13 @@ async fn a_trace_shows_how_its_verdict_came_about() {
         (2, &json!(2), &json!("2"))
     );
     assert_eq!(tests[1]["input"].as_str().unwrap().chars().count(), 2_001);
+    let diff = json!([
+        {"kind": "same", "text": "1 "}, {"kind": "expected", "text": "2"},
+        {"kind": "got", "text": "3"}, {"kind": "same", "text": "\n"},
+    ]);
+    assert_eq!((&tests[1]["diff"], &tests[1]["position"]), (&diff, &json!(2)));
+    assert_eq!((&tests[1]["flaky"], &tests[0]["flaky"]), (&json!(true), &json!(false)));
+    assert_eq!(tests[0]["diff"], Value::Null);
     assert_eq!(
         (&code["math"], &code["judge"], &code["review"]),
         (&Value::Null, &Value::Null, &Value::Null)
@@ -214,12 +228,25 @@ async fn a_trace_shows_how_its_verdict_came_about() {
 async fn a_replay_says_whether_the_same_comes_out_and_stores_nothing() {
     let (house, cookie) = House::entered().await;
     fill(&house.store);
-    let same = json_of(house.post("/api/v1/traces/1/replay", Some(&cookie), json!({})).await).await;
-    assert_eq!(
-        (&same["same"], &same["before"]["verdict"]),
-        (&json!(true), &json!("wrong")),
-        "{same}"
-    );
+    let replay = async || {
+        json_of(house.post("/api/v1/traces/1/replay", Some(&cookie), json!({})).await).await
+    };
+    // The same verdict, but what it rests on was made up.
+    let other = replay().await;
+    assert_eq!((&other["same"], &other["before"]["verdict"]), (&json!(false), &json!("wrong")));
+    let told = other["differences"].to_string();
+    assert!(told.contains("reason was r and is ") && !told.contains("verdict was"), "{told}");
+    let after = &other["after"];
+    let version = u32::try_from(after["version"].as_u64().unwrap()).unwrap();
+    let wrong = Verdict::Wrong(after["why"].as_str().unwrap().into());
+    let row = VerdictRow { version, ..verdict(1, wrong, "math", after["detail"].clone()) };
+    house.store.put_verdicts(&[row]).unwrap();
+    let same = replay().await;
+    assert_eq!(same["same"], true, "{same}");
+    assert_eq!(same["differences"], json!([]), "{same}");
+    let other = "/api/v1/traces/1/replay?mode=odd";
+    let other = house.post(other, Some(&cookie), json!({})).await;
+    assert_eq!(other.status(), StatusCode::BAD_REQUEST);
     let new = json_of(house.post("/api/v1/traces/4/replay", Some(&cookie), json!({})).await).await;
     assert_eq!((&new["same"], &new["before"]), (&json!(false), &Value::Null));
     assert_eq!(new["after"]["verdict"], "unreadable");

@@ -103,6 +103,7 @@ fn modes_judge_side_by_side_and_the_report_counts_what_strict_rules_would_not_ke
     }
     assert_eq!(detail["failed"]["expected"], "5");
     assert_eq!(detail["failed"]["position"], 1);
+    assert_eq!(report["ledger"][0]["endpoint"], "http://teacher");
 }
 
 #[test]
@@ -136,6 +137,62 @@ fn verdicts_of_an_older_version_are_found_and_redone() {
     store.put_verdicts(&[older]).unwrap();
     assert_eq!(env.run(&["verify", "--json"]).json()["judged"], 1);
     assert_eq!(store.verdict(TraceId(1), Mode::Strict).unwrap().unwrap().version, row.version);
+}
+
+#[test]
+fn math_verdicts_of_an_older_version_are_found_and_redone() {
+    let env = TestEnv::new();
+    let store = Store::open(&env.data()).unwrap();
+    let question = NewQuestion {
+        key: "sum".into(),
+        domain: Domain::Math,
+        source: "test".into(),
+        family: String::new(),
+        split: Split::Train,
+        problem: "1 + 1?".into(),
+        reference: Some("2".into()),
+        tests: None,
+        starter_code: None,
+    };
+    store.add_questions(&[question]).unwrap();
+    let trace = NewTrace {
+        question_id: QuestionId(1),
+        sample: 0,
+        model: "teacher".into(),
+        endpoint: "http://teacher".into(),
+        reasoning: "hm".into(),
+        solution: "The final answer is $2$.".into(),
+        finish_reason: FinishReason::Stop,
+        prompt_tokens: 1,
+        completion_tokens: 1,
+        cost_usd: 0.0,
+        attempts: 1,
+    };
+    store.add_trace(&trace).unwrap();
+    // What version 2 said, which wanted a box.
+    let why = thinkery::records::Verdict::Unreadable("the solution has no closed \\boxed{}".into());
+    let older = VerdictRow {
+        trace_id: TraceId(1),
+        mode: Mode::Strict,
+        verdict: why,
+        verifier: "math".into(),
+        version: 2,
+        detail: Value::Null,
+    };
+    store.put_verdicts(&[older]).unwrap();
+    let replayed = env.run(&["verify", "replay", "1", "--json"]).json();
+    assert_eq!(replayed["same"], false);
+    let told = replayed["differences"].to_string();
+    assert!(told.contains("verdict was unreadable and is correct"), "{told}");
+    assert!(told.contains("version of the verifier was 2 and is 3"), "{told}");
+    let again = env.run(&["verify", "--json"]).json();
+    assert_eq!((&again["judged"], &again["correct"]), (&json!(1), &json!(1)));
+    let row = exported(&env).remove(0);
+    assert_eq!(
+        (&row["detail"]["outcome"], &row["detail"]["found"]),
+        (&json!("equal"), &json!("announced"))
+    );
+    assert_eq!(env.run(&["verify", "replay", "1", "--json"]).json()["same"], true);
 }
 
 #[test]

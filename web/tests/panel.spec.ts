@@ -269,6 +269,10 @@ test('every verdict has its place, its why and its evidence', async ({ page1 }) 
       await expect(cells.nth(i)).toHaveText(number.toLocaleString('en'))
   }
   await expect(matrix.getByRole('columnheader', { name: 'OpenThoughts' })).toBeVisible()
+  for (const [outcome, number] of Object.entries(summary.total.outcomes)) {
+    const said = `${outcome.replaceAll('_', ' ')} ${Number(number).toLocaleString('en')}`
+    await expect(page1.locator('[data-outcomes=total]')).toContainText(said)
+  }
   await expect(page1.getByRole('heading', { name: 'Sandbox' })).toBeVisible()
   await expect(page1.getByText(summary.sandbox.tier, { exact: true })).toBeVisible()
   await accessible(page1)
@@ -284,6 +288,18 @@ test('every verdict has its place, its why and its evidence', async ({ page1 }) 
   await page1.getByRole('button', { name: 'Replay' }).click()
   await expect(page1.getByText('The same came out again')).toBeVisible({ timeout: 60_000 })
   await accessible(page1)
+
+  const { items: wrong } = await api(page1, '/traces?verdict=wrong&limit=1000')
+  for (const { id } of wrong.filter((trace: { domain: string }) => trace.domain === 'code')) {
+    const { tests: run } = await api(page1, `/traces/${id}/verdict`)
+    const failed = run.find((test: { diff: unknown }) => test.diff)
+    if (!failed) continue
+    await page1.goto(`/traces/${id}`)
+    const difference = page1.getByRole('region', { name: 'Difference' })
+    await expect(difference.locator('del, ins').first()).toBeVisible()
+    await accessible(page1)
+    break
+  }
 
   const { items } = await api(page1, '/traces?verdict=wrong&limit=1')
   await page1.goto(`/traces/${items[0].id}`)

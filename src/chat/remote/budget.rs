@@ -42,6 +42,11 @@ impl Budget {
         }
     }
 
+    /// Somebody else has spent this much of the same money in the meantime.
+    pub fn spend(&mut self, cost: f64) {
+        self.spent += cost;
+    }
+
     /// Whether nothing is under way: if no request fits then, none ever will.
     pub fn is_idle(&self) -> bool {
         self.under_way == 0
@@ -66,6 +71,16 @@ mod tests {
         budget.settle(0.1);
         assert_eq!((0..100).filter(|_| budget.reserve()).count(), 9);
         assert!(!budget.is_idle());
+    }
+
+    #[test]
+    fn what_others_spend_is_gone() {
+        let mut budget = Budget::new(Some(1.0), 0.0, 0.1);
+        budget.spend(0.95);
+        assert!(budget.reserve());
+        budget.settle(0.04);
+        budget.spend(0.02);
+        assert!(!budget.reserve());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod ask;
 mod budget;
 mod error;
 mod exchange;
+mod provider;
 mod sse;
 mod wire;
 
@@ -21,6 +22,7 @@ pub use ask::{Caller, Next, Outcome};
 pub use budget::Budget;
 pub use error::{Error, Kind, Retry};
 pub use exchange::Received;
+pub use provider::{Price, Provider, host, in_flight_of, price_of};
 pub use sse::Decoder;
 pub use wire::{Reply, parse};
 

@@ -64,13 +64,18 @@ pub(super) fn export(global: &Global, args: &ExportArgs) -> anyhow::Result<()> {
 pub(super) fn run(global: &Global, args: &ReplayArgs) -> anyhow::Result<()> {
     let store = Store::open(&global.data_dir())?;
     let (id, mode) = (TraceId(args.id), Mode::from(args.mode));
-    let replayed = replay(&store, id, mode, &Tools::new(sandbox()?))?.ok_or_else(|| {
+    let none = || {
         let message = format!("trace {id} has no verdict in mode `{}`", mode.name());
         Hinted::new(message, "run `thinkery verify` first")
-    })?;
-    let same = replayed.differences.is_empty();
+    };
+    // Said before anything is run: whether there is such a trace, and a verdict on it.
+    store.asked_and_answered(id)?;
+    store.verdict(id, mode)?.ok_or_else(none)?;
+    let replayed = replay(&store, id, mode, &Tools::new(sandbox()?))?;
+    let before = replayed.before.as_ref().ok_or_else(none)?;
+    let same = replayed.is_same();
     if global.json {
-        let (before, after) = (line(&replayed.before), line(&replayed.after));
+        let (before, after) = (line(before), line(&replayed.after));
         let differences = &replayed.differences;
         println!(
             "{}",

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::super::sandboxed::sandbox;
+use super::asked::JudgeArgs;
 use super::{Global, foreground};
 use crate::hint::Hinted;
 use crate::stage;
 use crate::store::Store;
-use crate::verify::judge::{Config, Judge, Key, Prompt};
+use crate::verify::judge::{Config, Judge, Key};
 use crate::verify::{Confusion, Labelled, Report, Tools, calibrate};
 
 /// Options of `verify calibrate`.
@@ -19,42 +20,14 @@ pub(super) struct Args {
     /// the label is `correct` or `wrong`
     #[arg(value_name = "FILE.jsonl")]
     file: PathBuf,
-    /// Address of a judge's OpenAI-compatible endpoint; its key comes from `THINKERY_JUDGE_KEY`
-    #[arg(long, value_name = "URL", requires = "model")]
-    endpoint: Option<String>,
-    /// The judge's name there
-    #[arg(long, value_name = "NAME", requires = "endpoint")]
-    model: Option<String>,
-    /// What the judge is asked: our words, or what OpenThoughts' judges were asked
-    #[arg(long, value_name = "PROMPT", default_value = "default", value_parser = ["default", "compat"])]
-    prompt: String,
-    /// Votes per row, an odd number
-    #[arg(long, value_name = "K", default_value_t = 1)]
-    votes: u32,
-    /// Stop before teachers and judges have cost more than this, in US dollars
-    #[arg(long, value_name = "X")]
-    budget_usd: Option<f64>,
-    /// US dollars per million tokens of prompt
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    price_prompt: f64,
-    /// US dollars per million tokens of answer
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    price_completion: f64,
+    #[command(flatten)]
+    judge: JudgeArgs,
 }
 
 pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let rows = rows(&args.file)?;
     let tools = Tools::new(sandbox()?);
-    let config = Config {
-        endpoint: args.endpoint,
-        model: args.model.unwrap_or_default(),
-        prompt: if args.prompt == "compat" { Prompt::Compat } else { Prompt::Default },
-        votes: args.votes,
-        budget_usd: args.budget_usd,
-        price_prompt: args.price_prompt,
-        price_completion: args.price_completion,
-        ..Config::default()
-    };
+    let config = Config::from(args.judge);
     let report = if config.endpoint.is_some() {
         let cx = stage::Context {
             store: Store::open(&global.data_dir())?,

@@ -1,6 +1,7 @@
 //! The verb `verify`: judges every trace that has no verdict yet; and what there is to know about verdicts.
 
 mod again;
+mod asked;
 mod calibrate;
 mod infer;
 mod report;
@@ -8,6 +9,7 @@ mod review;
 
 use super::grade::GradeMode;
 use super::{Global, foreground};
+use crate::hint::Hinted;
 use crate::jobs::Kind;
 use crate::verify::{Config, Summary};
 
@@ -20,6 +22,8 @@ pub struct Args {
     /// How programs are judged
     #[arg(long, value_enum, default_value = "strict")]
     mode: GradeMode,
+    #[command(flatten)]
+    judge: asked::JudgeArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -39,9 +43,12 @@ enum What {
 }
 
 pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
-    let Args { what, mode } = args;
+    let Args { what, mode, judge } = args;
     match what {
-        None => judge(global, mode),
+        None => {
+            let (mode, judge) = (mode.into(), judge.into());
+            verify(global, &Config { mode, judge, ..Config::default() })
+        }
         Some(What::Report) => report::run(global),
         Some(What::Export(args)) => again::export(global, &args),
         Some(What::Replay(args)) => again::run(global, &args),
@@ -51,9 +58,11 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     }
 }
 
-fn judge(global: &Global, mode: GradeMode) -> anyhow::Result<()> {
-    let config = Config { mode: mode.into(), ..Config::default() };
-    let summary = foreground::run(global, Kind::Verify, &config)?;
+fn verify(global: &Global, config: &Config) -> anyhow::Result<()> {
+    if let Some(problem) = config.problems().into_iter().next() {
+        return Err(Hinted::new(problem, "see `thinkery help verify`").into());
+    }
+    let summary = foreground::run(global, Kind::Verify, config)?;
     show(global, &summary)
 }
 
@@ -80,6 +89,16 @@ fn show(global: &Global, summary: &serde_json::Value) -> anyhow::Result<()> {
     }
     for why in &summary.unresolved_why {
         println!("not judged: {why}");
+    }
+    if let Some(judge) = &summary.judge {
+        println!(
+            "the judge calls {} correct and {} wrong, abstains from {}, did not answer {}; {:.4} US \
+             dollars",
+            judge.correct, judge.wrong, judge.abstained, judge.failed, judge.cost_usd
+        );
+    }
+    if summary.reviews_open > 0 {
+        println!("{} traces wait for a person: `thinkery verify review`", summary.reviews_open);
     }
     println!("{} traces judged in {:.1} s", summary.judged, summary.seconds);
     Ok(())

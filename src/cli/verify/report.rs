@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::Global;
+use crate::chat::remote::Provider;
 use crate::records::Mode;
-use crate::store::{ModeCount, Store};
+use crate::store::{ModeCount, Spent, Store};
 
 /// One mode's line.
 #[derive(Serialize)]
@@ -50,10 +51,31 @@ struct Compared {
     correct: u64,
 }
 
+/// What was spent at one endpoint.
+#[derive(Serialize)]
+struct Account {
+    endpoint: String,
+    provider: &'static str,
+    traces: u64,
+    judge_replies: u64,
+    teachers_usd: f64,
+    judges_usd: f64,
+}
+
+impl From<Spent> for Account {
+    fn from(spent: Spent) -> Self {
+        let Spent { endpoint, traces, judge_replies, teachers_usd, judges_usd } = spent;
+        let provider = Provider::of(&endpoint).name;
+        Self { endpoint, provider, traces, judge_replies, teachers_usd, judges_usd }
+    }
+}
+
 #[derive(Serialize)]
 struct Report {
     modes: BTreeMap<&'static str, Line>,
     comparators: BTreeMap<String, Compared>,
+    /// Teachers and judges, endpoint by endpoint: budgets count all of it.
+    ledger: Vec<Account>,
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the verb")]
@@ -96,6 +118,12 @@ pub(super) fn run(global: &Global) -> anyhow::Result<()> {
         let (more, of) = (line.only_here, line.compared);
         println!("{more} of {of} traces that `{mode}` keeps would not pass strict rules");
     }
+    for account in report.ledger.iter().filter(|a| a.teachers_usd + a.judges_usd > 0.0) {
+        let Account { endpoint, teachers_usd, judges_usd, .. } = account;
+        println!(
+            "{endpoint}: {teachers_usd:.4} US dollars for teachers, {judges_usd:.4} for judges"
+        );
+    }
     Ok(())
 }
 
@@ -112,5 +140,7 @@ fn report(store: &Store) -> anyhow::Result<Report> {
     let compared = |(name, (programs, correct)): (String, (u64, u64))| {
         (name, Compared { programs, share: programs as f64 / all as f64, correct })
     };
-    Ok(Report { modes, comparators: counts.into_iter().map(compared).collect() })
+    let comparators = counts.into_iter().map(compared).collect();
+    let ledger = store.ledger()?.into_iter().map(Account::from).collect();
+    Ok(Report { modes, comparators, ledger })
 }

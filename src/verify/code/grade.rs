@@ -89,6 +89,7 @@ pub fn grade_code(solution: &str, tests: &Tests, tools: &Tools) -> anyhow::Resul
         cpu_ms: seen.cpu_ms,
         wall_ms: seen.wall_ms,
         memory_bytes: seen.memory_bytes,
+        repeated: seen.repeated,
         flaky: seen.flaky,
         retries,
         failed: seen.failed,

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::checker::{self, Checked, Said};
 use super::compare::{Comparison, Difference, same_text};
+use super::evidence;
 use super::json::{self, Json};
 use super::published::openthoughts::Counts;
 use super::published::{evalchemy, lcb, openthoughts};
@@ -15,9 +16,6 @@ use super::{Failed, Outcome, TestResult};
 use crate::records::{Comparator, Mode, Tests};
 use crate::sandbox::{Ended, Run};
 use crate::verify::Tools;
-
-/// Bytes of each text that is kept of a failed test.
-const KEPT_BYTES: usize = 4096;
 
 /// What is decided of one run.
 struct Decision {
@@ -65,6 +63,7 @@ pub(super) struct Seen {
     pub(super) cpu_ms: u64,
     pub(super) wall_ms: u64,
     pub(super) memory_bytes: u64,
+    pub(super) repeated: u64,
     pub(super) flaky: u64,
 }
 
@@ -183,12 +182,15 @@ impl<'a> Judge<'a> {
         seen.cpu_ms += run.cpu_ms;
         seen.wall_ms += run.wall_ms;
         seen.memory_bytes = seen.memory_bytes.max(run.memory_bytes);
-        seen.flaky += u64::from(run.repeated_alone);
+        seen.repeated += u64::from(run.repeated_alone);
+        seen.flaky += u64::from(run.flaky);
         seen.results.push(TestResult {
             outcome,
             wall_ms: u32::try_from(run.wall_ms).unwrap_or(u32::MAX),
             cpu_ms: u32::try_from(run.cpu_ms).unwrap_or(u32::MAX),
             memory_kib: u32::try_from(run.memory_bytes >> 10).unwrap_or(u32::MAX),
+            repeated: run.repeated_alone,
+            flaky: run.flaky,
         });
         if outcome != Outcome::Passed && seen.first_failed.is_none() {
             seen.first_failed = Some(index);
@@ -200,21 +202,8 @@ impl<'a> Judge<'a> {
     }
 
     fn failed(&self, index: usize, run: &Run) -> Failed {
-        let got = match &run.value {
-            Some(value) if self.called => value.to_string(),
-            _ => String::from_utf8_lossy(&run.stdout[..run.stdout.len().min(KEPT_BYTES)]).into(),
-        };
-        Failed {
-            index,
-            input: shown(self.tests.inputs.get(index).unwrap_or_default(), self.called),
-            expected: shown(self.expected(index), self.called),
-            got: cut(&got),
-            stderr: cut(&run.stderr),
-            position: None,
-            exit_status: run.exit_status,
-            signal: run.signal,
-            seed: run.seed,
-        }
+        let texts = (self.tests.inputs.get(index).unwrap_or_default(), self.expected(index));
+        evidence::failed(index, run, texts, self.called)
     }
 
     /// Nobody can say whether the program is right.
@@ -293,20 +282,6 @@ fn told(run: &Run, right: bool) -> Decision {
 fn is_single(json: &str) -> bool {
     json.starts_with('[')
         && serde_json::from_str::<Vec<&RawValue>>(json).is_ok_and(|items| items.len() == 1)
-}
-
-/// A test's value for people, cut.
-fn shown(json: &str, called: bool) -> String {
-    let text = if called { Err(String::new()) } else { json::text(json) };
-    cut(text.as_deref().unwrap_or(json))
-}
-
-fn cut(text: &str) -> String {
-    let mut end = text.len().min(KEPT_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
 }
 
 /// The outcome of a run that did not end normally.

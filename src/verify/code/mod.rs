@@ -6,6 +6,7 @@
 
 mod checker;
 mod compare;
+mod evidence;
 mod grade;
 mod infer;
 mod json;
@@ -136,20 +137,31 @@ pub struct TestResult {
     pub cpu_ms: u32,
     /// Peak resident memory.
     pub memory_kib: u32,
+    /// It came near the time limit: this is a second run, alone.
+    pub repeated: bool,
+    /// The second run did not come out as the first.
+    pub flaky: bool,
 }
 
 impl Serialize for TestResult {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("TestResult", 4)?;
+        let marks = [("repeated", self.repeated), ("flaky", self.flaky)];
+        let marked = marks.into_iter().filter(|(_, is)| *is);
+        let mut fields = serializer.serialize_struct("TestResult", 4 + marked.clone().count())?;
         fields.serialize_field("outcome", &self.outcome)?;
         fields.serialize_field("wall_ms", &self.wall_ms)?;
         fields.serialize_field("cpu_ms", &self.cpu_ms)?;
         fields.serialize_field("memory_bytes", &(u64::from(self.memory_kib) << 10))?;
+        // Written only where they hold: there may be a million tests.
+        for (name, is) in marked {
+            fields.serialize_field(name, &is)?;
+        }
         fields.end()
     }
 }
 
-/// What the first failed test was given and what became of it, each cut to a few kilobytes.
+/// What the first failed test was given and what became of it, each cut to the few kilobytes where
+/// expected and given part.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Failed {
     /// The test, from 0.
@@ -160,6 +172,8 @@ pub struct Failed {
     pub expected: String,
     /// What it printed, or returned.
     pub got: String,
+    /// Where the kept part of expected and given begins, in bytes.
+    pub from_byte: usize,
     /// The end of standard error.
     pub stderr: String,
     /// Where it differs first: the token or line, from 1.
@@ -223,6 +237,8 @@ pub struct CodeGrade {
     /// Peak resident memory of any test.
     pub memory_bytes: u64,
     /// Tests near the time limit that were run a second time, alone.
+    pub repeated: u64,
+    /// Of these, those that did not come out as the first time.
     pub flaky: u64,
     /// How often the sandbox failed and was tried again.
     pub retries: u32,
@@ -248,6 +264,7 @@ impl CodeGrade {
             cpu_ms: 0,
             wall_ms: 0,
             memory_bytes: 0,
+            repeated: 0,
             flaky: 0,
             retries: 0,
             failed: None,

@@ -1,7 +1,7 @@
 //! Gets votes: from replies that are kept already, else from the endpoint, within the budget.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -12,7 +12,8 @@ use super::reply::{Decision, Tally, Vote, read, tally};
 use super::{Config, Key, Schema};
 use crate::chat::Request;
 use crate::chat::remote::{
-    Budget, Caller, Endpoint, Error, Kind, Next, Outcome, Received, Remote, Reply, parse,
+    Budget, Caller, Endpoint, Error, Kind, Next, Outcome, Price, Provider, Received, Remote, Reply,
+    in_flight_of, parse, price_of,
 };
 use crate::hint::Hinted;
 use crate::stage::{Context, Stopped};
@@ -23,6 +24,9 @@ const PROMPT_TOKENS_MAX: f64 = 14_500.0;
 
 /// Cases given up in a row before the endpoint counts as down, as in `chat::remote`.
 const GIVEN_UP_MAX: u32 = 20;
+
+/// How often is looked up what teachers have spent in the meantime.
+const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Prices are per million tokens.
 const PER_MILLION: f64 = 1e-6;
@@ -64,6 +68,9 @@ pub struct Judge<'a> {
     key: Option<Key>,
     salt: String,
     budget: Budget,
+    price: Price,
+    /// What teachers had cost when that was looked up last, and when that was.
+    teachers: (f64, Instant),
     /// Whether the server sees to the form of answers, once that is known.
     form: Option<bool>,
     /// What it has done.
@@ -89,11 +96,14 @@ impl<'a> Judge<'a> {
         getrandom::fill(&mut fresh)
             .map_err(|error| anyhow::anyhow!("could not get random numbers: {error}"))?;
         let fresh: String = fresh.iter().map(|byte| format!("{byte:02x}")).collect();
-        let spent = cx.store.cost_usd()? + cx.store.judges_cost_usd()?;
-        let each_max = PROMPT_TOKENS_MAX * config.price_prompt
-            + f64::from(config.max_tokens) * config.price_completion;
+        let teachers = cx.store.cost_usd()?;
+        let spent = teachers + cx.store.judges_cost_usd()?;
+        let set = (config.price_prompt, config.price_completion);
+        let price = price_of(&endpoint, &config.model, set);
+        let each_max =
+            PROMPT_TOKENS_MAX * price.prompt + f64::from(config.max_tokens) * price.completion;
         let form = match config.schema {
-            Schema::Auto => None,
+            Schema::Auto => Provider::of(&endpoint).json_schema,
             Schema::On => Some(true),
             Schema::Off => Some(false),
         };
@@ -104,6 +114,8 @@ impl<'a> Judge<'a> {
             key,
             salt: cx.store.judge_salt(&fresh)?,
             budget: Budget::new(config.budget_usd, spent, each_max * PER_MILLION),
+            price,
+            teachers: (teachers, Instant::now()),
             form,
             counts: Counts::default(),
             given_up: 0,
@@ -200,7 +212,7 @@ impl<'a> Judge<'a> {
         Remote::new(Endpoint {
             stream: config.stream,
             response_format: form,
-            in_flight: config.in_flight as usize,
+            in_flight: in_flight_of(&self.endpoint, &config.model, config.in_flight) as usize,
             attempts_max: config.attempts_max,
             backoff: Duration::from_millis(config.backoff_ms),
             idle_timeout: Duration::from_secs(config.idle_timeout_seconds),
@@ -256,8 +268,8 @@ impl<'a> Judge<'a> {
     }
 
     fn cost(&self, reply: &Reply) -> f64 {
-        let listed = reply.prompt_tokens as f64 * self.config.price_prompt
-            + reply.completion_tokens as f64 * self.config.price_completion;
+        let listed = reply.prompt_tokens as f64 * self.price.prompt
+            + reply.completion_tokens as f64 * self.price.completion;
         reply.cost_usd.unwrap_or(listed * PER_MILLION)
     }
 }
@@ -419,6 +431,7 @@ impl Caller for Round<'_, '_, '_> {
             kept.push(JudgeReply {
                 key: self.sent[received.index].key.clone(),
                 model: self.judge.config.model.clone(),
+                endpoint: self.judge.config.label(),
                 body: received.body.clone(),
                 prompt_tokens: reply.prompt_tokens,
                 completion_tokens: reply.completion_tokens,
@@ -465,6 +478,13 @@ impl Caller for Round<'_, '_, '_> {
     }
 
     fn go_on(&mut self) -> anyhow::Result<bool> {
+        let (before, looked) = self.judge.teachers;
+        if looked.elapsed() >= LEDGER_INTERVAL {
+            // A teacher at work spends of the same money.
+            let now = self.judge.cx.store.cost_usd()?;
+            self.judge.budget.spend(now - before);
+            self.judge.teachers = (now, Instant::now());
+        }
         Ok(!self.judge.cx.stop.is_requested())
     }
 }

@@ -102,7 +102,8 @@ pub struct Config {
     /// Stop before teachers and judges together have cost more than this in this data folder; US
     /// dollars.
     pub budget_usd: Option<f64>,
-    /// US dollars per million tokens of prompt, where the endpoint does not say what it charged.
+    /// US dollars per million tokens of prompt, where the endpoint does not say what it charged. If both
+    /// prices are 0, those of its provider's list, if there is one.
     pub price_prompt: f64,
     /// US dollars per million tokens of answer.
     pub price_completion: f64,

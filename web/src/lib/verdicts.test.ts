@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { actionOf, megabytes, outcomeWords, share, verdictWords } from './verdicts'
+import { actionOf, megabytes, outcomeWords, share, verdictWords, visible } from './verdicts'
 
 test('verdicts and outcomes have words, also those that are new', () => {
   for (const [given, words] of [
@@ -23,4 +23,8 @@ test('every key of the queue does one thing, others nothing', () => {
 test('sizes and parts carry their unit', () => {
   expect([megabytes(12_340_000), megabytes(980_000)]).toEqual(['12.3 MB', '980 kB'])
   expect([share(0.6371), share(0), share(null)]).toEqual(['63.7 %', '0.0 %', '–'])
+})
+
+test('blanks that differ can be seen', () => {
+  expect(visible('1 2\n\t')).toBe('1·2↵\n→')
 })

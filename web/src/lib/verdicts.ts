@@ -56,3 +56,8 @@ export function megabytes(bytes: number): string {
 export function share(part: number | null | undefined): string {
   return part == null ? '–' : `${(100 * part).toFixed(1)} %`
 }
+
+/** Blanks that differ, so that they can be seen. */
+export function visible(text: string): string {
+  return text.replaceAll(' ', '·').replaceAll('\t', '→').replaceAll('\n', '↵\n')
+}
