@@ -1,7 +1,7 @@
 //! The verb `grade`: grades answers from standard input, one JSON object per line in and out, in
 //! order. A line that cannot be read gets the verdict `unreadable`; the stream goes on.
 
-use std::io::{BufRead, BufWriter, Write};
+use std::io::{BufReader, BufWriter, Read, Write};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -9,17 +9,15 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Global;
+use super::lines::{LINE_BYTES_MAX, Line, Lines, Long};
 use super::sandboxed::sandbox;
 use crate::formats::cases;
-use crate::records::Verdict;
+use crate::records::{Tests, Verdict};
 use crate::sandbox::Limits;
 use crate::verify::{self, CodeGrade, Grader, Mode, Policy, Tools, Unjudged};
 
-/// Longest line that is read: OpenThoughts' largest tests are about 5 MB.
-const LINE_BYTES_MAX: u64 = 256 << 20;
-
-/// Bytes that are kept of a line that is too long, to find its id in.
-const HEAD_BYTES: usize = 4096;
+/// What is said if standard input breaks.
+const NOT_READ: &str = "could not read standard input";
 
 /// Options of `grade`.
 #[derive(Debug, clap::Args)]
@@ -120,9 +118,19 @@ pub(super) fn run(_global: &Global, args: Args) -> anyhow::Result<()> {
         What::Math(args) => {
             let (grader, policy) = (args.grader.into(), args.policy());
             each_line(&mut |line, out| {
-                let graded = match &line {
-                    Line::Whole(line) => math(line, grader, &policy),
-                    Line::TooLong(head, bytes) => bad_math(head, too_long(*bytes)),
+                let graded = match line {
+                    Line::Whole(line) => math(&line, grader, &policy),
+                    Line::Long(mut long) => {
+                        let mut line = Vec::new();
+                        let read = long.read_to_end(&mut line);
+                        match long.too_long().context(NOT_READ)? {
+                            Some(bytes) => bad_math(long.head(), too_long(bytes)),
+                            None => {
+                                read.context(NOT_READ)?;
+                                math(&line, grader, &policy)
+                            }
+                        }
+                    }
                 };
                 Ok(serde_json::to_writer(out, &graded)?)
             })
@@ -131,8 +139,8 @@ pub(super) fn run(_global: &Global, args: Args) -> anyhow::Result<()> {
             let tools = Tools { mode: mode.into(), ..Tools::new(sandbox()?) };
             each_line(&mut |line, out| {
                 let graded = match line {
-                    Line::Whole(line) => code(line, &tools)?,
-                    Line::TooLong(head, bytes) => bad_code(&head, too_long(bytes)),
+                    Line::Whole(line) => code(&line, &tools)?,
+                    Line::Long(long) => long_code(long, &tools)?,
                 };
                 Ok(serde_json::to_writer(out, &graded)?)
             })
@@ -140,21 +148,15 @@ pub(super) fn run(_global: &Global, args: Args) -> anyhow::Result<()> {
     }
 }
 
-/// A line of standard input.
-enum Line {
-    Whole(Vec<u8>),
-    /// The beginning, and how many bytes there were.
-    TooLong(Vec<u8>, u64),
-}
-
 /// Grades a line and writes the result.
-type GradeLine<'a> = dyn FnMut(Line, &mut dyn Write) -> anyhow::Result<()> + 'a;
+type GradeLine<'a> = dyn FnMut(Line<'_, '_>, &mut dyn Write) -> anyhow::Result<()> + 'a;
 
 /// Writes one line per line of standard input; blank lines are passed over.
 fn each_line(grade: &mut GradeLine<'_>) -> anyhow::Result<()> {
     let mut input = std::io::stdin().lock();
     let mut output = BufWriter::new(std::io::stdout().lock());
-    while let Some(line) = next_line(&mut input).context("could not read standard input")? {
+    let mut lines = Lines::new(&mut input);
+    while let Some(line) = lines.next().context(NOT_READ)? {
         if matches!(&line, Line::Whole(line) if line.trim_ascii().is_empty()) {
             continue;
         }
@@ -169,33 +171,6 @@ fn each_line(grade: &mut GradeLine<'_>) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn next_line(input: &mut impl BufRead) -> std::io::Result<Option<Line>> {
-    let mut line = Vec::new();
-    let mut bytes = 0_u64;
-    loop {
-        let buffer = input.fill_buf()?;
-        let newline = buffer.iter().position(|byte| *byte == b'\n');
-        let taken = newline.map_or(buffer.len(), |at| at + 1);
-        let whole = bytes <= LINE_BYTES_MAX;
-        bytes += taken as u64;
-        if bytes <= LINE_BYTES_MAX {
-            line.extend_from_slice(&buffer[..taken]);
-        } else if whole {
-            line.truncate(HEAD_BYTES);
-            line.shrink_to_fit();
-        }
-        input.consume(taken);
-        if newline.is_some() || taken == 0 {
-            break;
-        }
-    }
-    Ok(match bytes {
-        0 => None,
-        _ if bytes > LINE_BYTES_MAX => Some(Line::TooLong(line, bytes)),
-        _ => Some(Line::Whole(line)),
-    })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -306,25 +281,63 @@ fn bad_code(line: &[u8], why: String) -> CodeLineGrade {
     CodeLineGrade::new(id_of(line), CodeGrade::without_run(Verdict::Unreadable(why), None))
 }
 
-fn code(line: Vec<u8>, tools: &Tools) -> anyhow::Result<CodeLineGrade> {
-    let parsed: CodeLine<'_> = match serde_json::from_slice(&line) {
+fn code(line: &[u8], tools: &Tools) -> anyhow::Result<CodeLineGrade> {
+    let parsed: CodeLine<'_> = match serde_json::from_slice(line) {
         Ok(parsed) => parsed,
-        Err(error) => return Ok(bad_code(&line, not_read(&error))),
+        Err(error) => return Ok(bad_code(line, not_read(&error))),
     };
     let CodeLine { id, solution, tests, limits } = parsed;
-    let tests = match cases::read(tests.get()) {
+    let tests = cases::read(tests.get());
+    by_tests(id, &solution, (tests, limits), tools)
+}
+
+/// A line with its tests, as it comes.
+#[derive(Debug, Deserialize)]
+struct LongLine {
+    #[serde(default)]
+    id: Value,
+    #[serde(default)]
+    solution: String,
+    tests: cases::Streamed,
+    #[serde(default)]
+    limits: Option<Limits>,
+}
+
+/// A line that is too long to be kept: a million tests are in memory once.
+fn long_code(mut long: Long<'_, '_>, tools: &Tools) -> anyhow::Result<CodeLineGrade> {
+    let parsed = serde_json::from_reader(BufReader::new(&mut long));
+    if let Some(bytes) = long.too_long().context(NOT_READ)? {
+        return Ok(bad_code(long.head(), too_long(bytes)));
+    }
+    let LongLine { id, solution, tests, limits } = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) if error.is_io() => {
+            return Err(error).context(NOT_READ);
+        }
+        Err(error) => return Ok(bad_code(long.head(), not_read(&error))),
+    };
+    drop(long);
+    by_tests(id, &solution, (tests.0, limits), tools)
+}
+
+/// Grades `solution` by tests, if they could be read.
+fn by_tests(
+    id: Value,
+    solution: &str,
+    (tests, limits): (Result<Tests, String>, Option<Limits>),
+    tools: &Tools,
+) -> anyhow::Result<CodeLineGrade> {
+    let tests = match tests {
         Ok(tests) => tests,
         Err(why) => {
             let verdict = Verdict::Unchecked(format!("could not read the tests: {why}"));
             return Ok(CodeLineGrade::new(id, CodeGrade::without_run(verdict, None)));
         }
     };
-    // A million tests are in memory once.
-    drop(line);
     let limits =
         limits.unwrap_or_else(|| verify::code_limits(Limits::default(), &tests, tools.mode));
     let tools = Tools { limits, ..tools.clone() };
-    match verify::grade_code(&solution, &tests, &tools) {
+    match verify::grade_code(solution, &tests, &tools) {
         Ok(graded) => Ok(CodeLineGrade::new(id, graded)),
         Err(error) => {
             let Unjudged(why) = error.downcast()?;

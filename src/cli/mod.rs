@@ -13,6 +13,7 @@ mod foreground;
 mod gpu_check;
 mod grade;
 mod job;
+mod lines;
 mod logits;
 mod machine;
 mod openapi;

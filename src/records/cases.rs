@@ -16,31 +16,58 @@ use serde_json::value::RawValue;
 pub struct Cases {
     /// All of them, one after the other.
     text: String,
-    /// Where each ends.
-    ends: Vec<u32>,
+    /// How many bytes each takes: seven bits per byte, the lowest first.
+    lengths: Vec<u8>,
+    /// Of every [`STRIDE`]th: where it begins in `text`, and its length in `lengths`.
+    begins: Vec<(u32, u32)>,
+    /// How many there are.
+    count: usize,
 }
+
+/// Values whose lengths are added up to find one: a million short ones take one byte each.
+const STRIDE: usize = 32;
 
 impl Cases {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.count
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.count == 0
     }
 
     /// The JSON of the one at `index`.
     pub fn get(&self, index: usize) -> Option<&str> {
-        let end = *self.ends.get(index)? as usize;
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
-        Some(&self.text[start..end])
+        self.from(index).next()
     }
 
     /// The JSON of each, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        (0..self.len()).filter_map(|index| self.get(index))
+        self.from(0)
+    }
+
+    /// The JSON of each from the one at `index` on.
+    fn from(&self, index: usize) -> impl Iterator<Item = &str> {
+        let begin = self.begins.get(index / STRIDE).filter(|_| index < self.count);
+        let end = || (self.text.len(), self.lengths.len());
+        let (mut at, mut length_at) =
+            begin.map_or_else(end, |(at, length_at)| (*at as usize, *length_at as usize));
+        let next = move || {
+            let mut length = 0;
+            for (place, byte) in self.lengths.get(length_at..)?.iter().enumerate() {
+                length |= usize::from(byte & 0x7F) << (7 * place);
+                if byte & 0x80 == 0 {
+                    length_at += place + 1;
+                    let json = &self.text[at..at + length];
+                    at += length;
+                    return Some(json);
+                }
+            }
+            None
+        };
+        std::iter::from_fn(next).skip(if begin.is_some() { index % STRIDE } else { 0 })
     }
 
     /// Adds a value that is JSON already.
@@ -48,10 +75,22 @@ impl Cases {
     /// # Errors
     /// If there would be more than 4 GiB.
     pub fn push(&mut self, json: &str) -> Result<(), String> {
-        let end = u32::try_from(self.text.len() + json.len())
-            .map_err(|_| "the tests take more than 4 GiB".to_owned())?;
+        let begin = self.text.len();
+        let small = |size: usize| {
+            u32::try_from(size).map_err(|_| "the tests take more than 4 GiB".to_owned())
+        };
+        small(begin + json.len())?;
+        if self.count.is_multiple_of(STRIDE) {
+            self.begins.push((small(begin)?, small(self.lengths.len())?));
+        }
         self.text.push_str(json);
-        self.ends.push(end);
+        self.count += 1;
+        let mut length = json.len();
+        while length >= 0x80 {
+            self.lengths.push((length & 0x7F) as u8 | 0x80);
+            length >>= 7;
+        }
+        self.lengths.push(length as u8);
         Ok(())
     }
 
@@ -66,7 +105,8 @@ impl Cases {
     /// Gives back what was kept in reserve while they were read.
     pub fn shrink(&mut self) {
         self.text.shrink_to_fit();
-        self.ends.shrink_to_fit();
+        self.lengths.shrink_to_fit();
+        self.begins.shrink_to_fit();
     }
 }
 
@@ -322,7 +362,23 @@ fn float(text: &str) -> Option<Tolerance> {
 mod tests {
     use serde_json::json;
 
-    use super::{Comparator, Tests, Tolerance};
+    use super::{Cases, Comparator, STRIDE, Tests, Tolerance};
+
+    #[test]
+    fn values_of_any_length_come_back_in_order_and_one_by_one() {
+        let value = |index: usize| "9".repeat([1, 0, 127, 128, 20_000][index % 5]);
+        for count in [0, 1, STRIDE - 1, STRIDE, STRIDE + 1, 5 * STRIDE + 3] {
+            let mut cases = Cases::default();
+            (0..count).for_each(|index| cases.push(&value(index)).unwrap());
+            assert_eq!((cases.len(), cases.is_empty()), (count, count == 0));
+            let all: Vec<String> = (0..count).map(value).collect();
+            assert_eq!(cases.iter().collect::<Vec<_>>(), all);
+            for (index, value) in all.iter().enumerate() {
+                assert_eq!(cases.get(index), Some(value.as_str()));
+            }
+            assert_eq!((cases.get(count), cases.get(count + STRIDE)), (None, None));
+        }
+    }
 
     #[track_caller]
     fn refused(text: &str, why: &str) {

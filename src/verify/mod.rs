@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 pub use calibrate::{Confusion, Differs, Given, Labelled, Report, Said, calibrate};
 pub use code::{
-    CodeGrade, Inferred, Outcome, Soundness, TestResult, grade_code, infer, limits as code_limits,
+    CodeGrade, Inferred, Measure, Outcome, Soundness, TestResult, grade_code, infer,
+    limits as code_limits,
 };
 pub use graders::Grader;
 pub use latex::Policy;

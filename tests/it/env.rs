@@ -96,12 +96,17 @@ impl TestEnv {
 
     /// Runs `thinkery ARGS…` with `input` on standard input.
     pub(crate) fn run_with(&self, args: &[&str], input: &str) -> Ended {
+        self.run_with_bytes(args, input.as_bytes())
+    }
+
+    /// The same with what need not be text.
+    pub(crate) fn run_with_bytes(&self, args: &[&str], input: &[u8]) -> Ended {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_owned();
-        let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let writer = std::thread::spawn(move || stdin.write_all(&input));
         let output = child.wait_with_output().unwrap();
         // A command that refuses its input early closes the pipe: its own error says why.
         drop(writer.join().unwrap());

@@ -5,6 +5,7 @@
 mod api;
 mod architecture;
 mod bad_input;
+mod bad_lines;
 mod cli;
 mod distill;
 #[cfg(feature = "cpu")]

@@ -186,9 +186,9 @@ impl<'a> Judge<'a> {
         seen.flaky += u64::from(run.flaky);
         seen.results.push(TestResult {
             outcome,
-            wall_ms: u32::try_from(run.wall_ms).unwrap_or(u32::MAX),
-            cpu_ms: u32::try_from(run.cpu_ms).unwrap_or(u32::MAX),
-            memory_kib: u32::try_from(run.memory_bytes >> 10).unwrap_or(u32::MAX),
+            wall_ms: run.wall_ms.into(),
+            cpu_ms: run.cpu_ms.into(),
+            memory_kib: (run.memory_bytes >> 10).into(),
             repeated: run.repeated_alone,
             flaky: run.flaky,
         });

@@ -11,6 +11,7 @@ mod grade;
 mod infer;
 mod json;
 mod judge;
+mod measure;
 mod published;
 mod runner;
 mod usable;
@@ -22,6 +23,7 @@ use serde::{Serialize, Serializer};
 
 pub use grade::grade_code;
 pub use infer::{Inferred, Soundness, infer};
+pub use measure::Measure;
 
 use super::{Attempt, Judgement, Tools, Verifier};
 use crate::records::{Comparator, Domain, Mode, NewQuestion, Tests, Tolerance, Verdict};
@@ -126,17 +128,17 @@ pub enum Outcome {
     Forbidden,
 }
 
-/// One test. Small, because there may be a million: times up to 49 days, memory up to 4 TiB.
+/// One test. Eight bytes, because there may be a million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TestResult {
     /// How it did.
     pub outcome: Outcome,
     /// Wall time.
-    pub wall_ms: u32,
+    pub wall_ms: Measure,
     /// Processor time.
-    pub cpu_ms: u32,
+    pub cpu_ms: Measure,
     /// Peak resident memory.
-    pub memory_kib: u32,
+    pub memory_kib: Measure,
     /// It came near the time limit: this is a second run, alone.
     pub repeated: bool,
     /// The second run did not come out as the first.
@@ -149,9 +151,9 @@ impl Serialize for TestResult {
         let marked = marks.into_iter().filter(|(_, is)| *is);
         let mut fields = serializer.serialize_struct("TestResult", 4 + marked.clone().count())?;
         fields.serialize_field("outcome", &self.outcome)?;
-        fields.serialize_field("wall_ms", &self.wall_ms)?;
-        fields.serialize_field("cpu_ms", &self.cpu_ms)?;
-        fields.serialize_field("memory_bytes", &(u64::from(self.memory_kib) << 10))?;
+        fields.serialize_field("wall_ms", &self.wall_ms.get())?;
+        fields.serialize_field("cpu_ms", &self.cpu_ms.get())?;
+        fields.serialize_field("memory_bytes", &(self.memory_kib.get() << 10))?;
         // Written only where they hold: there may be a million tests.
         for (name, is) in marked {
             fields.serialize_field(name, &is)?;
