@@ -51,7 +51,7 @@ pub use guard::Hosts;
 pub use state::{AppState, Parts, SandboxProbe};
 pub use status::Gpu;
 pub use ui::WEB;
-pub use verify::Sandbox;
+pub use verify::{Probe, RefusedTier, Sandbox};
 
 /// Rows of a page where nobody says how many.
 const PAGE_ROWS: u32 = 100;

@@ -154,8 +154,38 @@ pub struct Sandbox {
     pub healthy: bool,
     /// The interpreter, or why there is none.
     pub note: String,
-    /// What to do about it.
+    /// What the tier is made of; empty if there is none.
+    pub means: String,
+    /// What is lost against the next better tier; null in the best.
+    pub lost: Option<String>,
+    /// How to get the next better one, or programs to run at all; null where nothing is to do.
     pub fix: Option<String>,
+    /// Better tiers, and why they were not taken.
+    pub refused: Vec<RefusedTier>,
+    /// The hostile programs that were tried here before any other, and whether the tier held them.
+    pub probes: Vec<Probe>,
+}
+
+/// A tier that was not taken.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct RefusedTier {
+    /// Which one.
+    pub tier: String,
+    /// What spoke against it.
+    pub why: String,
+}
+
+/// A hostile program.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Probe {
+    /// Its name.
+    pub name: String,
+    /// What it tries to do.
+    pub tries: String,
+    /// Whether it was held.
+    pub held: bool,
+    /// How it got through; empty if it did not.
+    pub why: String,
 }
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {

@@ -16,7 +16,7 @@ use crate::api::{AppState, Gpu, Hosts, Parts, SandboxProbe};
 use crate::engine::Device;
 use crate::hint::Hinted;
 use crate::jobs::{Owner, Replayer, Runner};
-use crate::sandbox::{Sandbox, Tier};
+use crate::sandbox::{self, Sandbox, Tier};
 use crate::store::Store;
 use crate::{api, app, engine, serve};
 
@@ -176,7 +176,11 @@ fn sandbox_probe(replayer: Replayer) -> SandboxProbe {
             tier: "none".into(),
             healthy: false,
             note: format!("{error:#}"),
+            means: String::new(),
+            lost: None,
             fix: None,
+            refused: Vec::new(),
+            probes: Vec::new(),
         });
         // What is missing may be installed later.
         *seen = found.healthy.then(|| found.clone());
@@ -185,23 +189,31 @@ fn sandbox_probe(replayer: Replayer) -> SandboxProbe {
 }
 
 fn confinement(sandbox: &Sandbox) -> api::Sandbox {
-    let found = sandbox.tier().and_then(|tier| Ok((tier, sandbox.describe()?)));
-    match found {
-        Ok((tier, note)) => {
-            let better = "`thinkery doctor` shows what is lost and how to get the next tier";
-            api::Sandbox {
-                tier: tier.name().into(),
-                healthy: tier != Tier::T0,
-                note,
-                fix: (tier != Tier::T3).then(|| better.into()),
-            }
-        }
-        Err(error) => api::Sandbox {
-            tier: "none".into(),
-            healthy: false,
-            note: error.to_string(),
-            fix: error.hint().map(str::to_owned),
-        },
+    let report = sandbox.report();
+    let error = sandbox.tier().err();
+    let tier = report.tier;
+    let none = error.as_ref().map(ToString::to_string).unwrap_or_default();
+    let hint = error.as_ref().and_then(sandbox::Error::hint);
+    let refused = |refusal: &sandbox::Refusal| api::RefusedTier {
+        tier: refusal.tier.name().into(),
+        why: refusal.why.clone(),
+    };
+    let tries = |name: &str| sandbox::PROBES.iter().find(|(probe, _)| *probe == name);
+    let probe = |finding: &sandbox::Finding| api::Probe {
+        name: finding.probe.into(),
+        tries: tries(finding.probe).map_or("", |(_, tries)| tries).into(),
+        held: finding.held,
+        why: finding.why.clone(),
+    };
+    api::Sandbox {
+        tier: tier.map_or("none", Tier::name).into(),
+        healthy: tier.is_some_and(|tier| tier != Tier::T0),
+        note: report.interpreter.filter(|_| tier.is_some()).unwrap_or(none),
+        means: tier.map_or("", Tier::means).into(),
+        lost: tier.and_then(Tier::loses).map(str::to_owned),
+        fix: tier.map_or(hint, Tier::remedy).map(str::to_owned),
+        refused: report.refused.iter().map(refused).collect(),
+        probes: report.probes.iter().map(probe).collect(),
     }
 }
 

@@ -56,7 +56,16 @@ impl House {
                 tier: "T3".into(),
                 healthy: true,
                 note: "test".into(),
+                means: "everything".into(),
+                lost: None,
                 fix: None,
+                refused: Vec::new(),
+                probes: vec![api::Probe {
+                    name: "tcp".into(),
+                    tries: "connect".into(),
+                    held: true,
+                    why: String::new(),
+                }],
             })),
             replayer: Some(Replayer::new(|| Ok(Sandbox::new("/bin/false".into(), Vec::new())))),
         });

@@ -124,6 +124,11 @@ async fn the_summary_counts_every_trace_once_with_the_one_whose_word_counts() {
     let slow = json!({"trace_id": 3, "verdict": "wrong", "tests": 2, "cpu_ms": 9, "cpu_ms_max": 7, "flaky": 1,
         "memory_bytes": 1});
     assert_eq!(summary["slowest"], json!([&slow]));
+    assert_eq!(
+        summary["sandbox"]["probes"][0],
+        json!({"name": "tcp", "tries": "connect", "held": true, "why": ""})
+    );
+    assert_eq!(summary["sandbox"]["lost"], Value::Null);
     assert_eq!((&summary["flakiest"], &summary["sandbox"]["tier"]), (&json!([slow]), &json!("T3")));
     assert_eq!(summary["domains"][1]["outcomes"], json!({"wrong_answer": 1}));
     assert_eq!(summary["total"]["outcomes"], json!({"wrong_answer": 1}));

@@ -274,7 +274,12 @@ test('every verdict has its place, its why and its evidence', async ({ page1 }) 
     await expect(page1.locator('[data-outcomes=total]')).toContainText(said)
   }
   await expect(page1.getByRole('heading', { name: 'Sandbox' })).toBeVisible()
-  await expect(page1.getByText(summary.sandbox.tier, { exact: true })).toBeVisible()
+  await expect(page1.getByText(summary.sandbox.tier, { exact: true }).first()).toBeVisible()
+  if (summary.sandbox.lost) await expect(page1.getByText(summary.sandbox.lost)).toBeVisible()
+  for (const { why } of summary.sandbox.refused) await expect(page1.getByText(why)).toBeVisible()
+  const { probes } = summary.sandbox
+  await page1.getByText(`${probes.length} of ${probes.length} hostile programs held`).click()
+  for (const { tries } of probes) await expect(page1.getByText(`${tries}: held`)).toBeVisible()
   await accessible(page1)
 
   const slow = summary.slowest[0].trace_id
