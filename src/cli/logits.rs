@@ -8,6 +8,7 @@ use safetensors::tensor::TensorView;
 
 use super::Global;
 use crate::chat::local::explained;
+use crate::engine::placement::replicas;
 use crate::engine::{self, Device, Room, WeightType};
 
 /// Name of the tensor in the file.
@@ -25,20 +26,24 @@ pub struct Args {
     /// The file to write: the tensor `logits`, f32, tokens by vocabulary
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Where the model runs: `cpu` or `cuda:0`
-    #[arg(long, default_value = "cpu")]
-    device: Device,
+    /// Where the model runs: `cpu`, `cuda:0`, or as many GPUs as it is split over
+    #[arg(long, value_name = "DEVICES", value_delimiter = ',', default_value = "cpu")]
+    device: Vec<Device>,
     /// What weights are kept as on the processor: `auto` (as in the files), `f32`, `bf16` or `int8`
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     weights: WeightType,
+    /// Ranks that the model is split over: GPUs next to each other, or parts of the processor
+    #[arg(long, value_name = "RANKS", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=8))]
+    tensor_parallel: u8,
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the verb")]
 pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
-    let Args { model, ids: file, out, device, weights } = args;
+    let Args { model, ids: file, out, device, weights, tensor_parallel } = args;
     let ids = ids(&file)?;
     let room = Room { weights, ..Room::default() };
-    let mut generator = engine::open_generator(device, &model, room).map_err(explained)?;
+    let ranks = replicas(&device, tensor_parallel.into()).map_err(explained)?.remove(0);
+    let mut generator = engine::open_split_generator(&ranks, &model, room).map_err(explained)?;
     let vocabulary = generator.info().vocabulary;
     let logits = generator.logits(&ids).map_err(explained)?;
     let bytes: Vec<u8> = logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();

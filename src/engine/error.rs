@@ -28,6 +28,21 @@ pub enum Error {
     /// The input does not fit the model.
     #[error("{0}")]
     BadInput(String),
+    /// The model's heads cannot be split over so many ranks.
+    #[error(
+        "{heads} query heads and {kv_heads} key-value heads cannot be split over {ranks} ranks; {} can",
+        listed(.choices)
+    )]
+    CannotSplit {
+        /// Ranks that were asked for.
+        ranks: usize,
+        /// Query heads of the model.
+        heads: usize,
+        /// Its key-value heads.
+        kv_heads: usize,
+        /// Ranks that it can be split over.
+        choices: Vec<usize>,
+    },
     /// Loss or gradient is no number.
     #[error("{what} is not finite")]
     NotFinite {
@@ -69,8 +84,21 @@ impl Error {
             Self::OutOfMemory { .. } => {
                 Some("shorten the context, or choose a smaller model or a larger device".into())
             }
+            Self::CannotSplit { .. } => Some(
+                "more devices than that serve as replicas: each a whole model, or a group of them"
+                    .into(),
+            ),
             Self::BadInput(_) | Self::NotFinite { .. } | Self::Io { .. } => None,
         }
+    }
+}
+
+/// `1, 2 or 4`.
+fn listed(choices: &[usize]) -> String {
+    let words: Vec<String> = choices.iter().map(usize::to_string).collect();
+    match words.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => words.concat(),
     }
 }
 

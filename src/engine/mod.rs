@@ -14,6 +14,8 @@ pub mod sampler;
 
 pub mod worker;
 
+pub mod placement;
+
 pub mod compare;
 pub mod dummy;
 pub mod fake;
@@ -424,7 +426,20 @@ pub fn ensure_device(device: Device) -> Result<()> {
 /// naming the file or tensor that is wrong, [`Error::OutOfMemory`] before anything is loaded if
 /// model and cache do not fit.
 pub fn open_generator(device: Device, dir: &Path, room: Room) -> Result<Box<dyn Generator>> {
-    burn::open_generator(device, dir, room)
+    burn::open_generator(&[device], dir, room)
+}
+
+/// Opens a model split over several devices, one rank on each; the processor may be there as often
+/// as wanted. [`placement`] says over which.
+///
+/// # Errors
+/// As [`open_generator`], and [`Error::CannotSplit`] before anything is loaded.
+pub fn open_split_generator(
+    devices: &[Device],
+    dir: &Path,
+    room: Room,
+) -> Result<Box<dyn Generator>> {
+    burn::open_generator(devices, dir, room)
 }
 
 /// Opens a model to train.

@@ -9,11 +9,11 @@ pub(super) fn ensure_device(device: Device) -> Result<()> {
 }
 
 pub(super) fn open_generator(
-    device: Device,
+    devices: &[Device],
     _dir: &Path,
     _room: Room,
 ) -> Result<Box<dyn Generator>> {
-    Err(missing(device))
+    Err(missing(devices.first().copied().unwrap_or(Device::Cpu)))
 }
 
 pub(super) fn open_trainer(

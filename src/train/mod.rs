@@ -93,6 +93,16 @@ pub fn ensure_weights(model: &Path, config: &Config) -> anyhow::Result<()> {
     if has("model.safetensors") || has("model.safetensors.index.json") {
         return Ok(());
     }
+    if engine::dummy::named(model).is_some() {
+        return Err(Hinted::new(
+            format!(
+                "`{}` is only a shape: what is trained from it would be of no use",
+                model.display()
+            ),
+            "`serve`, `logits` and `evaluate` take it, to measure speed; give a model's folder",
+        )
+        .into());
+    }
     let path = model.join("config.json");
     if !path.is_file() {
         return Err(Hinted::new(

@@ -28,6 +28,8 @@ mod idioms;
 mod judge;
 mod openai;
 #[cfg(feature = "cpu")]
+mod parallel;
+#[cfg(feature = "cpu")]
 mod resume;
 mod reviews;
 mod slots;

@@ -23,6 +23,17 @@ pub(crate) fn open(index: usize) -> Result<Device> {
     Ok(Device::cuda(index))
 }
 
+/// Refuses several GPUs where they cannot exchange tensors.
+pub(crate) fn ensure_collectives() -> Result<()> {
+    match nccl() {
+        Some(_) => Ok(()),
+        None => Err(Error::NoDevice {
+            device: "several GPUs together".to_owned(),
+            why: "NCCL (`libnccl.so`) is not installed".to_owned(),
+        }),
+    }
+}
+
 /// What is there, for `doctor`.
 pub(crate) fn facts(facts: &mut Facts) {
     facts.backends.push("cuda");

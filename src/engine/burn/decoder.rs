@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 
 use super::architectures::Architecture;
 use super::loaded::Weight;
-use super::ops::{Kernels, held};
+use super::ops::{Kernels, held, plain};
 use super::packing::Packing;
 use super::parameters::{Extras, Index, Part};
 use super::rotary::Rope;
@@ -86,40 +86,88 @@ pub(crate) trait Attend {
 }
 
 /// Attention within a packed batch: each token sees its own sequence up to itself.
-pub(crate) struct WithinBatch<'a> {
-    pub(crate) packing: &'a Packing,
+pub(crate) struct WithinBatch {
+    pub(crate) packing: Packing,
     pub(crate) heads: Heads,
     pub(crate) kernels: Kernels,
 }
 
-impl Attend for WithinBatch<'_> {
+impl Attend for WithinBatch {
     fn attend(&mut self, _layer: usize, qkv_tw: Tensor<2>) -> Tensor<2> {
-        self.kernels.attention(qkv_tw, self.packing, self.heads)
+        self.kernels.attention(qkv_tw, &self.packing, self.heads)
     }
 }
 
-/// A decoder with its parameters, on the tape or not.
+/// A decoder with its parameters, on the tape or not; whole, or one rank's share of it.
 #[derive(Clone, Copy)]
 pub(crate) struct Decoder<'a> {
     pub(crate) config: &'a DecoderConfig,
     pub(crate) parameters: &'a [Weight],
     pub(crate) kernels: Kernels,
+    /// The first id of its embedding; it knows as many as its vocabulary says.
+    pub(crate) first_id: usize,
+    /// Whether it adds residuals and the biases of sums: in a share all but the first leave it out.
+    pub(crate) leads: bool,
 }
 
-impl Decoder<'_> {
-    /// Hidden states after the last layer, before the final norm.
+impl<'a> Decoder<'a> {
+    /// A whole one.
+    pub(crate) fn new(
+        config: &'a DecoderConfig,
+        parameters: &'a [Weight],
+        kernels: Kernels,
+    ) -> Self {
+        Self { config, parameters, kernels, first_id: 0, leads: true }
+    }
+
+    /// Hidden states of a whole decoder after the last layer, before the final norm.
     pub(crate) fn hidden_states(self, packing: &Packing, attention: &mut dyn Attend) -> Tensor<2> {
         let mut x_tc = self.embedding(packing);
         for layer in 0..self.config.layers {
-            let normed_tc = self.norm(x_tc.clone(), layer, Part::AttentionNorm);
-            let qkv_tw = self.linear(normed_tc, layer, Part::QkvWeight);
-            let seen = attention.attend(layer, self.placed(qkv_tw, layer, packing));
-            x_tc = self.added(x_tc, seen, layer, (Part::OutputWeight, Part::OutputBias));
-            let normed_tc = self.norm(x_tc.clone(), layer, Part::FeedForwardNorm);
-            let gated = self.gated(normed_tc, layer);
-            x_tc = self.added(x_tc, gated, layer, (Part::DownWeight, Part::DownBias));
+            x_tc = self.attention_half(x_tc, layer, packing, attention);
+            x_tc = self.feed_forward_half(x_tc, layer);
         }
         x_tc
+    }
+
+    /// The first half of a layer, with the residual.
+    pub(crate) fn attention_half(
+        self,
+        x_tc: Tensor<2>,
+        layer: usize,
+        packing: &Packing,
+        attention: &mut dyn Attend,
+    ) -> Tensor<2> {
+        let normed_tc = self.norm(x_tc.clone(), layer, Part::AttentionNorm);
+        let qkv_tw = self.linear(normed_tc, layer, Part::QkvWeight);
+        let seen = attention.attend(layer, self.placed(qkv_tw, layer, packing));
+        self.added(x_tc, seen, layer, (Part::OutputWeight, Part::OutputBias))
+    }
+
+    /// The second half of a layer, with the residual.
+    pub(crate) fn feed_forward_half(self, x_tc: Tensor<2>, layer: usize) -> Tensor<2> {
+        let normed_tc = self.norm(x_tc.clone(), layer, Part::FeedForwardNorm);
+        let gated = self.gated(normed_tc, layer);
+        self.added(x_tc, gated, layer, (Part::DownWeight, Part::DownBias))
+    }
+
+    /// The embedding of a batch; ids that it does not know are zeros.
+    pub(crate) fn embedding(self, packing: &Packing) -> Tensor<2> {
+        let (ids, known) =
+            (packing.shared_ids(), self.first_id..self.first_id + self.config.vocabulary);
+        let table = &self.parameters[Index::EMBEDDING];
+        if self.first_id == 0 && ids.iter().all(|id| known.contains(id)) {
+            return match table {
+                Weight::Packed(table) => held::embedding(table, &ids),
+                Weight::Tensor(table) => self.kernels.embedding(table.clone(), packing),
+            };
+        }
+        let ids: Vec<Option<usize>> =
+            ids.iter().map(|id| known.contains(id).then(|| id - known.start)).collect();
+        match table {
+            Weight::Packed(table) => held::known_rows(table, &ids),
+            Weight::Tensor(table) => plain::known_rows(table, &ids),
+        }
     }
 
     /// Logits `[rows, v]` of some rows of the hidden states.
@@ -174,7 +222,7 @@ impl Decoder<'_> {
         self.product(x, self.matrix(layer, weight))
     }
 
-    /// `sum + x · weightᵀ + bias`.
+    /// `sum + x · weightᵀ + bias`; only the product where another rank adds the others.
     fn added(
         self,
         sum: Tensor<2>,
@@ -182,6 +230,9 @@ impl Decoder<'_> {
         layer: usize,
         (weight, bias): (Part, Part),
     ) -> Tensor<2> {
+        if !self.leads {
+            return self.linear(x, layer, weight);
+        }
         match &self.parameters[self.matrix(layer, weight)] {
             Weight::Packed(weight) => self.biased(held::linear_added(sum, x, weight), layer, bias),
             Weight::Tensor(weight) => {
@@ -199,13 +250,6 @@ impl Decoder<'_> {
                 let gate_up = self.product(x, weight);
                 self.kernels.swiglu(self.biased(gate_up, layer, Part::GateUpBias))
             }
-        }
-    }
-
-    fn embedding(self, packing: &Packing) -> Tensor<2> {
-        match &self.parameters[Index::EMBEDDING] {
-            Weight::Packed(table) => held::embedding(table, &packing.shared_ids()),
-            Weight::Tensor(table) => self.kernels.embedding(table.clone(), packing),
         }
     }
 

@@ -11,6 +11,10 @@ mod rotary;
 mod gemm;
 mod ops;
 
+mod comm;
+mod share;
+mod team;
+
 mod files;
 mod loaded;
 mod shards;
@@ -41,8 +45,13 @@ pub(super) fn ensure_device(device: Device) -> Result<()> {
 }
 
 /// Opens a model to generate with.
-pub(super) fn open_generator(device: Device, dir: &Path, room: Room) -> Result<Box<dyn Generator>> {
-    Ok(Box::new(BurnGenerator::open(device::open(device)?, dir, room)?))
+pub(super) fn open_generator(
+    devices: &[Device],
+    dir: &Path,
+    room: Room,
+) -> Result<Box<dyn Generator>> {
+    let places = devices.iter().map(|device| device::open(*device)).collect::<Result<_>>()?;
+    Ok(Box::new(BurnGenerator::open(places, dir, room)?))
 }
 
 /// Opens a model to train.

@@ -4,11 +4,14 @@
 //! right shape.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::{self, File};
 use std::path::{Component, Path};
 
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::TensorInfo};
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::files;
@@ -80,6 +83,9 @@ impl Shards {
     pub(crate) fn parse(&self) -> Result<BTreeMap<String, Found<'_>>, String> {
         let mut found: BTreeMap<String, Found<'_>> = BTreeMap::new();
         for (file, bytes) in &self.files {
+            if let Some(name) = header(bytes).and_then(repeated) {
+                return Err(format!("tensor `{name}` is in `{file}` twice"));
+            }
             let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| {
                 format!("`{file}` ({} bytes) is broken or cut off: {error}", bytes.len())
             })?;
@@ -98,6 +104,38 @@ impl Shards {
         }
         Ok(found)
     }
+}
+
+/// The header of a file, as JSON; none if the file is too short for what it says.
+fn header(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)
+}
+
+/// The first name that a header has twice: of two tensors of one name a map would keep the last.
+/// Whether the header is right otherwise is not looked at.
+fn repeated(header: &[u8]) -> Option<String> {
+    struct Names(Option<String>);
+
+    impl<'de> Visitor<'de> for Names {
+        type Value = Option<String>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("tensors by name")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut names = BTreeSet::new();
+            while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                if let Some(name) = names.replace(name) {
+                    self.0.get_or_insert(name);
+                }
+            }
+            Ok(self.0)
+        }
+    }
+
+    serde_json::Deserializer::from_slice(header).deserialize_map(Names(None)).ok().flatten()
 }
 
 /// Checks that what is wanted is there in the right shape and a type that can be read, and that

@@ -125,7 +125,7 @@ fn check_bad(spoil: impl FnOnce(&Path), expected: &str) {
     let dir = tempfile::tempdir().unwrap();
     Model::random(&config(4, 2, true), 5).unwrap().save(dir.path()).unwrap();
     spoil(dir.path());
-    match BurnGenerator::open(place(), dir.path(), Room::default()) {
+    match BurnGenerator::open(vec![place()], dir.path(), Room::default()) {
         Err(Error::BadModel { message, .. }) => {
             assert!(message.contains(expected), "`{message}` does not say `{expected}`");
         }
@@ -158,6 +158,10 @@ fn a_bad_folder_says_which_file_or_tensor_is_wrong() {
         "broken or cut off",
     );
     check_bad(|dir| fs::write(weights(dir), b"short").unwrap(), "broken or cut off");
+    check_bad(
+        rename_norm,
+        "`model.layers.0.input_layernorm.weight` is in `model.safetensors` twice",
+    );
     check_bad(|dir| set(dir, "num_hidden_layers", json!(3)), "`model.layers.2.");
     check_bad(|dir| set(dir, "num_hidden_layers", json!(1)), "`model.layers.1.");
     check_bad(|dir| set(dir, "vocab_size", json!(60)), "`model.embed_tokens.weight` has shape");
@@ -169,6 +173,16 @@ fn a_bad_folder_says_which_file_or_tensor_is_wrong() {
     check_bad(|dir| set(dir, "rope_scaling", json!({"type": "dynamic"})), "`dynamic`");
     check_bad(|dir| set(dir, "num_attention_heads", json!(0)), "`num_attention_heads` is 0");
     check_bad(|dir| set(dir, "hidden_size", json!("wide")), "`config.json`");
+}
+
+/// Gives the second layer's norm in the file's header the name of the first one's.
+fn rename_norm(dir: &Path) {
+    let path = dir.join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let name = b"model.layers.1.input_layernorm.weight";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+    bytes[at..at + name.len()].copy_from_slice(b"model.layers.0.input_layernorm.weight");
+    fs::write(path, bytes).unwrap();
 }
 
 /// Splits a model over two files with an index.

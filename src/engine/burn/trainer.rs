@@ -85,8 +85,9 @@ impl BurnTrainer {
             self.weights.iter().map(|weight| weight.clone().autodiff().require_grad()).collect();
         let parameters: Vec<Weight> = taped.iter().cloned().map(Weight::Tensor).collect();
         let (config, kernels) = (&self.model.config, self.place.kernels);
-        let decoder = Decoder { config, parameters: &parameters, kernels };
-        let mut attention = WithinBatch { packing: &packing, heads: config.heads(), kernels };
+        let decoder = Decoder::new(config, &parameters, kernels);
+        let mut attention =
+            WithinBatch { packing: packing.clone(), heads: config.heads(), kernels };
         let hidden = decoder.hidden_states(&packing, &mut attention);
         let loss = kernels.cross_entropy(decoder.logits(hidden, &rows), &targets);
         let sum = f64::from(loss.clone().inner().into_scalar::<f32>());

@@ -153,3 +153,39 @@ pub(super) fn context(stated: usize, scaling: &Scaling) -> usize {
         Scaling::None | Scaling::Llama3 { .. } => stated,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much sharper attention is, of a model stretched 40 times.
+    #[track_caller]
+    fn check(fields: &Value, expected: f64) {
+        let mut scaling = json!({
+            "rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 4096,
+        });
+        scaling.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let nested = serde_json::from_value(scaling).unwrap();
+        let Scaling::Yarn { attention, .. } = read(None, Some(&nested), 163_840).unwrap().scaling
+        else {
+            panic!("not yarn")
+        };
+        assert!((attention - expected).abs() < 1e-12, "{fields}: {attention}");
+    }
+
+    #[test]
+    fn attention_is_sharpened_as_the_configuration_says_or_the_factor() {
+        let alone = 0.1 * 40.0_f64.ln() + 1.0;
+        check(&json!({}), alone);
+        check(&json!({ "attention_factor": 1.25 }), 1.25);
+        check(&json!({ "attention_factor": 1.25, "mscale": 0.7, "mscale_all_dim": 0.7 }), 1.25);
+        // DeepSeek's: one for the angles, one for the scores, as transformers divides them.
+        check(&json!({ "mscale": 1.0, "mscale_all_dim": 1.0 }), 1.0);
+        let part = 0.1 * 0.707 * 40.0_f64.ln() + 1.0;
+        check(&json!({ "mscale": 1.0, "mscale_all_dim": 0.707 }), alone / part);
+        check(&json!({ "mscale": 0.707, "mscale_all_dim": 1.0 }), part / alone);
+        check(&json!({ "mscale": 0.707 }), alone);
+        check(&json!({ "mscale": 0.707, "mscale_all_dim": 0.0 }), alone);
+        check(&json!({ "factor": 1.0 }), 1.0);
+    }
+}

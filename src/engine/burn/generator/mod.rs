@@ -3,14 +3,17 @@
 use std::path::Path;
 
 use super::cache::{Cache, Paged};
+use super::comm::Group;
 use super::decoder::{Decoder, WithinBatch};
-use super::device::{self, Place};
+use super::device::Place;
 use super::loaded::{self, Weight};
 use super::ops::Kernels;
 use super::packing::Packing;
 use super::plan::Plan;
 use super::rotary::Tables;
+use super::share::{self, Share};
 use super::source::Source;
+use super::team::{Member, Team};
 use super::trainer::check_ids;
 use super::weights::Model;
 use crate::{CacheShape, CacheType, Error, Generator, ModelInfo, Piece, Result, Room, memory};
@@ -18,19 +21,54 @@ use crate::{CacheShape, CacheType, Error, Generator, ModelInfo, Piece, Result, R
 /// Rows of which logits are computed at a time, so that long sequences fit.
 const LOGIT_ROWS: usize = 512;
 
-/// A loaded model on one device.
+/// A loaded model on one device, or split over several.
 pub(crate) struct BurnGenerator {
     model: Model,
-    weights: Vec<Weight>,
+    ranks: Vec<Rank>,
+    group: Group,
     tables: Tables,
     shape: CacheShape,
+}
+
+/// What one device holds.
+struct Rank {
+    share: Share,
+    weights: Vec<Weight>,
     cache: Cache,
     place: Place,
 }
 
+impl Rank {
+    /// At work on pieces of sequences that are in its cache.
+    fn generating(&mut self, pieces: &[Piece<'_>], tables: &Tables) -> Member<'_> {
+        let packing = Packing::pieces(pieces, tables, &self.place.device);
+        let Self { share, weights, cache, place } = self;
+        let attention = Box::new(Paged::new(cache, pieces));
+        Member { decoder: decoder(share, weights, place), packing, attention }
+    }
+
+    /// At work on a whole sequence.
+    fn reading(&self, ids: &[u32], tables: &Tables) -> Member<'_> {
+        let Self { share, weights, place, .. } = self;
+        let packing = Packing::new([ids], tables, &place.device);
+        let (heads, kernels) = (share.config.heads(), place.kernels);
+        let attention = Box::new(WithinBatch { packing: packing.clone(), heads, kernels });
+        Member { decoder: decoder(share, weights, place), packing, attention }
+    }
+}
+
+fn decoder<'a>(share: &'a Share, weights: &'a [Weight], place: &Place) -> Decoder<'a> {
+    let (config, kernels) = (&share.config, place.kernels);
+    let (first_id, leads) = (share.ids.start, share.leads);
+    Decoder { config, parameters: weights, kernels, first_id, leads }
+}
+
 impl BurnGenerator {
-    /// Loads a folder onto a device, if model and cache fit into what is free.
-    pub(crate) fn open(place: Place, dir: &Path, room: Room) -> Result<Self> {
+    /// Loads a folder, split over all `places`, if model and cache fit into what is free.
+    pub(crate) fn open(places: Vec<Place>, dir: &Path, room: Room) -> Result<Self> {
+        let Some(place) = places.first() else {
+            return Err(Error::BadInput("a model needs a device".to_owned()));
+        };
         // The cache of a GPU is in its own memory, of which burn says nothing before it is used, and
         // its kernels take f32 only.
         let (free_bytes, room) = match place.kernels {
@@ -38,52 +76,55 @@ impl BurnGenerator {
             Kernels::Plain => (None, Room { cache_type: CacheType::F32, ..room }),
         };
         let (model, source) = Model::open(dir)?;
-        let weight_bytes = loaded::bytes_needed(&model.config, &place, room.weights, &source)?;
+        let mut weight_bytes = 0;
+        for share in &Share::all(&model.config, places.len())? {
+            let of = (&model.config, share);
+            weight_bytes += loaded::bytes_needed(of, place, room.weights, &source)?;
+        }
         if place.kernels == Kernels::Plain {
             memory::require(weight_bytes)?;
         }
-        let plan = Plan::new(&model.config, weight_bytes, room, free_bytes)?;
-        Self::new(place, model, &source, (plan, room))
+        let held = share::held(&model.config, places.len());
+        let plan = Plan::new(&held, weight_bytes, room, free_bytes)?;
+        Self::new(places, model, &source, (plan, room))
     }
 
     pub(crate) fn new(
-        place: Place,
+        places: Vec<Place>,
         mut model: Model,
         source: &Source,
         (plan, room): (Plan, Room),
     ) -> Result<Self> {
-        let weights = loaded::load(&model.config, &place, room.weights, source)?;
+        let group = Group::new(places.clone())?;
         model.info.context = plan.context;
         let config = &model.config;
-        let cache =
-            Cache::new(config.layers, config.heads(), (plan.shape, room.cache_type), &place);
+        let rank = |(share, place): (Share, Place)| -> Result<Rank> {
+            let weights = loaded::load((config, &share), &place, room.weights, source)?;
+            let cache = (plan.shape, room.cache_type);
+            let cache = Cache::new(config.layers, share.config.heads(), cache, &place);
+            Ok(Rank { share, weights, cache, place })
+        };
+        let shares = Share::all(config, places.len())?.into_iter();
+        let ranks = shares.zip(places).map(rank).collect::<Result<_>>()?;
         let tables = Tables::new(config.head_size, &config.rope);
-        Ok(Self { weights, tables, shape: plan.shape, cache, place, model })
-    }
-
-    fn decoder(&self) -> Decoder<'_> {
-        let (config, parameters) = (&self.model.config, self.weights.as_slice());
-        Decoder { config, parameters, kernels: self.place.kernels }
+        Ok(Self { ranks, group, tables, shape: plan.shape, model })
     }
 
     /// The logits that checked pieces want.
     fn compute(&mut self, pieces: &[Piece<'_>]) -> Vec<Vec<f32>> {
-        let packing = Packing::pieces(pieces, &self.tables, &self.place.device);
-        let mut attention = Paged::new(&mut self.cache, pieces);
-        let decoder = Decoder {
-            config: &self.model.config,
-            parameters: &self.weights,
-            kernels: self.place.kernels,
-        };
-        let hidden = decoder.hidden_states(&packing, &mut attention);
-        let ranges = packing.ranges().iter().zip(pieces);
+        let tables = &self.tables;
+        let members = self.ranks.iter_mut().map(|rank| rank.generating(pieces, tables));
+        let members: Vec<Member<'_>> = members.collect();
+        let ranges = members[0].packing.ranges().iter().zip(pieces);
         let wanted: Vec<usize> = ranges
             .flat_map(|(range, piece)| piece.logits.clone().map(|row| range.start + row))
             .collect();
+        let mut team = Team { group: &self.group, members };
+        let hidden = team.hidden_states();
         if wanted.is_empty() {
             return Vec::new();
         }
-        let logits = device::numbers(decoder.logits(hidden, &wanted));
+        let logits = team.logits(&hidden, &wanted);
         logits.chunks_exact(self.model.config.vocabulary).map(<[f32]>::to_vec).collect()
     }
 
@@ -126,14 +167,14 @@ impl Generator for BurnGenerator {
 
     fn logits(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
         check_ids(ids, &self.model.info)?;
-        let packing = Packing::new([ids], &self.tables, &self.place.device);
-        let (heads, kernels) = (self.model.config.heads(), self.place.kernels);
-        let mut attention = WithinBatch { packing: &packing, heads, kernels };
-        let hidden = self.decoder().hidden_states(&packing, &mut attention);
+        let tables = &self.tables;
+        let members = self.ranks.iter().map(|rank| rank.reading(ids, tables)).collect();
+        let mut team = Team { group: &self.group, members };
+        let hidden = team.hidden_states();
         let mut logits = Vec::with_capacity(ids.len() * self.model.config.vocabulary);
         for start in (0..ids.len()).step_by(LOGIT_ROWS) {
             let rows: Vec<usize> = (start..ids.len().min(start + LOGIT_ROWS)).collect();
-            logits.extend(device::numbers(self.decoder().logits(hidden.clone(), &rows)));
+            logits.extend(team.logits(&hidden, &rows));
         }
         Ok(logits)
     }

@@ -47,7 +47,7 @@ fn open(config: &serde_json::Value, place: Place, room: Room) -> BurnGenerator {
     let mut model = Model::random(config, 5).unwrap();
     let source = Source::values_of(&std::mem::take(&mut model.values));
     let plan = Plan::new(&model.config, 0, room, None).unwrap();
-    BurnGenerator::new(place, model, &source, (plan, room)).unwrap()
+    BurnGenerator::new(vec![place], model, &source, (plan, room)).unwrap()
 }
 
 fn ids(count: usize, step: usize) -> Vec<u32> {

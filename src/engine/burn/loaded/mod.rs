@@ -13,6 +13,7 @@ use crate::burn::decoder::DecoderConfig;
 use crate::burn::device::{self, Place};
 use crate::burn::ops::{Kernels, Kind, Packed, Segment};
 use crate::burn::parameters::{Index, Parameter, Part, parameters};
+use crate::burn::share::Share;
 use crate::burn::source::{Piece, Source, floats};
 use crate::{Error, Result, WeightType};
 
@@ -34,12 +35,13 @@ impl Weight {
     }
 }
 
-/// Loads all parameters of a model onto a device.
+/// Loads the parameters of a rank's share of a model onto its device. Of the files only what the share
+/// holds is read.
 ///
 /// # Errors
 /// If the device cannot compute with the type, or a file's header cannot be read.
 pub(crate) fn load(
-    config: &DecoderConfig,
+    (config, share): (&DecoderConfig, &Share),
     place: &Place,
     asked: WeightType,
     source: &Source,
@@ -49,7 +51,8 @@ pub(crate) fn load(
             format!("weights of type `{asked}` are for the processor; other devices take f32");
         return Err(Error::BadInput(why));
     }
-    let (pieces, gated) = (source.pieces(config).map_err(Error::BadInput)?, gated(config));
+    let pieces = source.pieces(config, share).map_err(Error::BadInput)?;
+    let gated = gated(&share.config);
     let load = |(number, parameter): (usize, Parameter)| {
         let pieces = pieces(number);
         if place.kernels == Kernels::Plain || !parameter.decays {
@@ -62,15 +65,15 @@ pub(crate) fn load(
         let pack = if gated.contains(&number) { Packed::gated } else { Packed::new };
         Ok(Weight::Packed(pack(kind, parameter.shape, &segments)))
     };
-    parameters(config).into_iter().enumerate().map(load).collect()
+    parameters(&share.config).into_iter().enumerate().map(load).collect()
 }
 
-/// Bytes that the parameters of a model take on a device.
+/// Bytes that the parameters of a rank's share of a model take on its device.
 ///
 /// # Errors
 /// If a file's header cannot be read.
 pub(crate) fn bytes_needed(
-    config: &DecoderConfig,
+    (config, share): (&DecoderConfig, &Share),
     place: &Place,
     asked: WeightType,
     source: &Source,
@@ -82,7 +85,7 @@ pub(crate) fn bytes_needed(
         }
         Kernels::Fused | Kernels::Plain => parameter.length() * size_of::<f32>(),
     };
-    Ok(parameters(config).into_iter().zip(dtypes).map(bytes).sum::<usize>() as u64)
+    Ok(parameters(&share.config).into_iter().zip(dtypes).map(bytes).sum::<usize>() as u64)
 }
 
 /// What numbers of a file are kept as.
@@ -105,7 +108,8 @@ fn as_found(dtype: Dtype) -> Kind {
 
 fn segment<'a>(piece: &'a Piece<'_>, columns: usize) -> Segment<'a> {
     let rows = piece.start / columns..(piece.start + piece.length()) / columns;
-    Segment { rows, bytes: &piece.bytes, kind: as_found(piece.dtype) }
+    let (width, first) = (piece.width, piece.columns.start);
+    Segment { rows, bytes: &piece.bytes, width, first, kind: as_found(piece.dtype) }
 }
 
 /// Which parameters are gates and what they open, to be multiplied at once: there is no bias between.

@@ -5,6 +5,7 @@ use safetensors::Dtype;
 use super::bytes_needed;
 use crate::burn::generator::BurnGenerator;
 use crate::burn::plan::Plan;
+use crate::burn::share::Share;
 use crate::burn::source::Source;
 use crate::burn::tests::{check_close, config, place};
 use crate::burn::weights::Model;
@@ -23,7 +24,7 @@ fn generator(weights: WeightType) -> BurnGenerator {
 
 fn opened(model: Model, source: &Source, room: Room) -> BurnGenerator {
     let plan = Plan::new(&model.config, 0, room, None).unwrap();
-    BurnGenerator::new(place(), model, source, (plan, room)).unwrap()
+    BurnGenerator::new(vec![place()], model, source, (plan, room)).unwrap()
 }
 
 fn ids(count: usize) -> Vec<u32> {
@@ -97,8 +98,9 @@ fn halves_take_half_and_bytes_a_quarter_of_the_memory() {
     let dummy = dummy::named("dummy:qwen2.5-0.5b".as_ref()).unwrap().unwrap();
     let (model, source) = Model::open("dummy:qwen2.5-0.5b".as_ref()).unwrap();
     assert!(dummy.bf16 && source.dtypes(&model.config).unwrap().contains(&Dtype::BF16));
+    let share = Share::whole(&model.config);
     let bytes = |weights| {
-        bytes_needed(&model.config, &place(), weights, &source).unwrap() as f64
+        bytes_needed((&model.config, &share), &place(), weights, &source).unwrap() as f64
             / model.info.parameters as f64
     };
     for (weights, expected) in [

@@ -14,6 +14,18 @@ pub(crate) fn embedding(table: &Packed, ids: &[usize]) -> Tensor<2> {
     Tensor::from_primitive::<Flex>(host(out, [ids.len(), width]))
 }
 
+/// The same where some rows are elsewhere: zeros.
+pub(crate) fn known_rows(table: &Packed, ids: &[Option<usize>]) -> Tensor<2> {
+    let width = table.inputs();
+    let mut out = vec![0.0; ids.len() * width];
+    for (out, id) in out.chunks_exact_mut(width).zip(ids) {
+        if let Some(id) = id {
+            table.row(*id, out);
+        }
+    }
+    Tensor::from_primitive::<Flex>(host(out, [ids.len(), width]))
+}
+
 /// `x · weightᵀ`.
 pub(crate) fn linear(x: Tensor<2>, weight: &Packed) -> Tensor<2> {
     computed(x, weight, weight.outputs(), Then::Set)

@@ -13,6 +13,15 @@ pub(crate) fn embedding(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
     table.select(0, ids)
 }
 
+/// The same where some rows are elsewhere: zeros.
+pub(crate) fn known_rows(table: &Tensor<2>, ids: &[Option<usize>]) -> Tensor<2> {
+    let device = table.device();
+    let known: Vec<f32> = ids.iter().map(|id| f32::from(u8::from(id.is_some()))).collect();
+    let known = Tensor::<2>::from_data(TensorData::new(known, [ids.len(), 1]), &device);
+    let ids = integers(ids.iter().map(|id| id.unwrap_or(0)), &device);
+    table.clone().select(0, ids) * known
+}
+
 /// `x · weightᵀ`; the weight is `[outputs, inputs]` as in files.
 pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     x.matmul(weight.transpose())

@@ -53,8 +53,12 @@ impl Kind {
 pub(crate) struct Segment<'a> {
     /// The rows of the weight that it fills.
     pub(crate) rows: Range<usize>,
-    /// Their numbers.
+    /// Their numbers, as many in a row as `width` says.
     pub(crate) bytes: &'a [u8],
+    /// Numbers of a row in the file.
+    pub(crate) width: usize,
+    /// The first of a row's that is wanted; there are `inputs` of them.
+    pub(crate) first: usize,
     /// What they are: not int8.
     pub(crate) kind: Kind,
 }
@@ -62,9 +66,9 @@ pub(crate) struct Segment<'a> {
 impl<'a> Segment<'a> {
     /// The numbers of a row of the weight.
     fn row(&self, row: usize, inputs: usize) -> &'a [u8] {
-        let bytes = inputs * self.kind.element_bytes();
-        let start = (row - self.rows.start) * bytes;
-        &self.bytes[start..start + bytes]
+        let bytes = self.kind.element_bytes();
+        let start = ((row - self.rows.start) * self.width + self.first) * bytes;
+        &self.bytes[start..start + inputs * bytes]
     }
 }
 
@@ -200,8 +204,9 @@ fn check([outputs, inputs]: [usize; 2], segments: &[Segment<'_>]) {
     let mut next = 0;
     for segment in segments {
         assert_eq!(segment.rows.start, next, "segments follow each other");
-        let bytes = segment.rows.len() * inputs * segment.kind.element_bytes();
+        let bytes = segment.rows.len() * segment.width * segment.kind.element_bytes();
         assert_eq!(segment.bytes.len(), bytes, "a segment holds its rows");
+        assert!(segment.first + inputs <= segment.width, "its rows hold what is wanted of them");
         next = segment.rows.end;
     }
     assert_eq!(next, outputs, "segments hold all rows");

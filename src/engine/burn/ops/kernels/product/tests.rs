@@ -23,8 +23,17 @@ fn bytes_of(values: &[f32]) -> Vec<u8> {
 
 fn packed(kind: Kind, shape: [usize; 2], values: &[f32]) -> Packed {
     let bytes = bytes_of(values);
-    let segment = Segment { rows: 0..shape[0], bytes: &bytes, kind: Kind::F32 };
+    let segment = segment(0..shape[0], shape[1], (&bytes, Kind::F32));
     Packed::new(kind, shape, &[segment])
+}
+
+/// Whole rows of so many numbers.
+fn segment<'a>(
+    rows: std::ops::Range<usize>,
+    width: usize,
+    (bytes, kind): (&'a [u8], Kind),
+) -> Segment<'a> {
+    Segment { rows, bytes, width, first: 0, kind }
 }
 
 fn on(path: Path, x: &[f32], weight: &Packed) -> Vec<f32> {
@@ -147,6 +156,22 @@ fn packing_keeps_every_number_that_its_type_can() {
 }
 
 #[test]
+fn columns_of_a_wider_matrix_are_packed_as_if_they_were_alone() {
+    let (outputs, width) = (70, 96);
+    let values = numbers(outputs * width, 9);
+    let bytes = bytes_of(&values);
+    for (kind, columns) in KINDS.into_iter().flat_map(|kind| [0..32, 32..96].map(|c| (kind, c))) {
+        let inputs = columns.len();
+        let alone: Vec<f32> =
+            values.chunks(width).flat_map(|row| row[columns.clone()].to_vec()).collect();
+        let whole = segment(0..outputs, width, (&bytes, Kind::F32));
+        let part =
+            Packed::new(kind, [outputs, inputs], &[Segment { first: columns.start, ..whole }]);
+        assert_eq!(unpacked(&part), unpacked(&packed(kind, [outputs, inputs], &alone)));
+    }
+}
+
+#[test]
 fn types_of_files_are_packed_as_they_are() {
     let values = numbers(70 * 33, 8);
     let f16: Vec<u8> = values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
@@ -154,10 +179,7 @@ fn types_of_files_are_packed_as_they_are() {
         values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect();
     for (from, bytes) in [(Kind::F16, &f16), (Kind::Bf16, &bf16)] {
         let (upper, lower) = bytes.split_at(20 * 33 * 2);
-        let segments = [
-            Segment { rows: 0..20, bytes: upper, kind: from },
-            Segment { rows: 20..70, bytes: lower, kind: from },
-        ];
+        let segments = [segment(0..20, 33, (upper, from)), segment(20..70, 33, (lower, from))];
         let same = unpacked(&Packed::new(from, [70, 33], &segments));
         assert_eq!(unpacked(&Packed::new(Kind::F32, [70, 33], &segments)), same);
         for (value, kept) in values.iter().zip(same) {
@@ -181,7 +203,7 @@ fn residuals_and_gates_are_as_if_done_after() {
             assert_eq!(added[at], before[at] + plain);
         }
         let bytes = bytes_of(&values);
-        let segment = Segment { rows: 0..outputs, bytes: &bytes, kind: Kind::F32 };
+        let segment = segment(0..outputs, inputs, (&bytes, Kind::F32));
         let weight = Packed::gated(kind, [outputs, inputs], &[segment]);
         let mut gated = vec![0.0; rows * outputs / 2];
         product(&mut gated, &x, &weight, Then::Gate);

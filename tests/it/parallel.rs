@@ -1,0 +1,69 @@
+//! One model over several ranks, through the real binary: split over parts of the processor it says
+//! what it says whole.
+
+use serde_json::json;
+
+use crate::env::TestEnv;
+use crate::golden_model::{Reference, logits};
+
+/// Of a logit, anywhere. The models of the golden tests multiply what was rounded differently by
+/// some ten in each layer; of others it is 1e-5 (`engine::burn::team`).
+const APART_MAX: f32 = 1e-3;
+
+/// The logits of the model in `model` over so many ranks.
+fn over(env: &TestEnv, ranks: usize) -> Vec<f32> {
+    let ranks = ranks.to_string();
+    let args = ["logits", "--model", "model", "--ids", "ids.json", "--out", "l.safetensors"];
+    env.run(&[&args[..], &["--tensor-parallel", &ranks, "--json"]].concat()).json();
+    logits(&env.path().join("l.safetensors"))
+}
+
+fn written(name: &str) -> (TestEnv, Reference) {
+    let (env, reference) = (TestEnv::new(), Reference::read(name));
+    reference.write(&env.path().join("model"));
+    env.file("ids.json", &json!(reference.ids).to_string());
+    (env, reference)
+}
+
+#[test]
+fn a_model_over_several_ranks_has_the_logits_of_the_whole() {
+    let tied = ["qwen2_tied", "llama3"];
+    let untied =
+        ["qwen2_heads64", "qwen2_bf16", "qwen2_yarn", "llama_biased", "qwen3", "qwen3_biased"];
+    for name in tied.into_iter().chain(untied) {
+        let (env, reference) = written(name);
+        let heads = |key: &str| reference.config[key].as_u64().unwrap() as usize;
+        let (heads, kv_heads) = (heads("num_attention_heads"), heads("num_key_value_heads"));
+        let whole = over(&env, 1);
+        let can = |ranks: &usize| {
+            heads.is_multiple_of(*ranks)
+                && (kv_heads.is_multiple_of(*ranks) || ranks.is_multiple_of(kv_heads))
+        };
+        let choices: Vec<usize> = [2, 3, 4, 8].into_iter().filter(can).collect();
+        assert!(!choices.is_empty(), "{name}: {heads} and {kv_heads} heads");
+        for ranks in choices {
+            let parts = over(&env, ranks);
+            let apart = parts.iter().zip(&whole).map(|(l, r)| (l - r).abs()).fold(0.0, f32::max);
+            assert!(apart <= APART_MAX, "{name} over {ranks}: {apart} apart");
+        }
+    }
+}
+
+#[test]
+fn a_split_that_cannot_be_is_refused_with_those_that_can() {
+    let (env, _) = written("qwen2_tied");
+    let refused = |args: &[&str]| env.run(&[args, &["--ids", "ids.json", "--out", "l"]].concat());
+    let error = refused(&["logits", "--model", "dummy:qwen2.5-7b", "--tensor-parallel", "8"]);
+    let error = error.error();
+    assert!(
+        error.starts_with(
+            "error: 28 query heads and 4 key-value heads cannot be split over 8 ranks; 1, 2 or 4 can"
+        ) && error.contains("hint: "),
+        "{error}"
+    );
+    let gpus = ["logits", "--model", "model", "--tensor-parallel", "2", "--device"];
+    let error = refused(&[&gpus[..], &["cuda:0,cuda:1,cuda:2"]].concat()).error();
+    assert!(error.contains("3 GPUs are no whole replicas"), "{error}");
+    assert_eq!(refused(&["logits", "--model", "model", "--tensor-parallel", "9"]).code, Some(2));
+    assert!(!env.path().join("l").exists());
+}
