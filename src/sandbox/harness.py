@@ -17,11 +17,12 @@ import os, sys, time, select, resource, builtins, atexit, gc, marshal, fcntl, st
 import _signal as signal, _thread
 
 COMPILE_ERROR, BROKEN = 121, 122
-TOP, CONTROL, HIGHEST, LAST = 61, 62, 64, 1 << 20
-MODULES = ("math", "collections", "heapq", "itertools", "functools", "bisect", "string", "re", "random",
-           "fractions", "decimal", "operator", "typing", "copy", "datetime", "time", "sys", "json", "threading",
-           "io", "os", "array", "struct", "enum", "abc", "queue", "cmath", "collections.abc")
-# Taken in when a program first names them: they cost more or are rarely used.
+TOP, CONTROL, HIGHEST, LAST, WARM = 61, 62, 64, 1 << 20, 40
+MODULES = ("math", "collections", "heapq", "itertools", "functools", "bisect", "operator", "time", "sys", "io", "os",
+           "array", "abc", "collections.abc")
+# Taken in when a program first names them: each makes every fork dearer.
+COMMON = ("string", "re", "random", "fractions", "decimal", "typing", "copy", "datetime", "json", "threading", "struct",
+          "enum", "queue", "cmath")
 RARE = ("statistics", "dataclasses", "inspect", "textwrap", "numbers", "contextlib", "traceback", "hashlib",
         "calendar", "types", "weakref", "secrets", "pprint", "warnings", "tempfile", "zlib", "base64", "binascii", "difflib",
         "ast", "csv", "timeit", "pickle", "pathlib", "graphlib", "sortedcontainers", "numpy")
@@ -74,22 +75,33 @@ def send(fd, data):
         view = view[os.write(fd, view):]
 
 
-def preload(source):
+def preload(program):
     # Trusted modules only, once per slot: a fork shares them. Imports stand at the beginning.
-    source = source[:1 << 16]
-    new = [name for name in RARE if name not in sys.modules and ("import " + name in source or "from " + name in source)]
-    for name in new:
+    named = {"json", "typing"} if program.name else set()
+    for line in program.source[:1 << 16].splitlines():
+        if "import" in line:
+            named.update(line.replace(",", " ").replace(";", " ").split())
+    new = [name for name in COMMON + RARE if name in named and name not in sys.modules]
+    take_in(new)
+    return new
+
+
+def take_in(names):
+    # What `random` and `threading` do after a fork touches so many pages that it costs as much as the
+    # fork; we seed anew ourselves, and there are no threads here.
+    hook, os.register_at_fork = os.register_at_fork, lambda **_: None
+    for name in names:
         try:
             __import__(name)
         except Exception:
             pass
-    return new
+    os.register_at_fork = hook
 
 
 def ambient(source):
     # Names a solution may use without importing them; only those that occur in it are looked up.
     words = set("".join(c if c.isalnum() or c == "_" else " " for c in source).split())
-    scope = {name: __import__(name) for name in MODULES if name in words}
+    scope = {name: __import__(name) for name in MODULES + COMMON if name in words}
     for owner, names in PREAMBLE.items():
         for name in words.intersection(names.split()):
             scope[name] = getattr(__import__(owner), name)
@@ -116,7 +128,7 @@ def limit(numbers):
 def compiled(program, keep):
     # `keep` is a file that is sealed before any of the program runs: later runs may trust it.
     if program.code is not None:
-        return marshal.loads(program.code)
+        return program.code
     try:
         code = compile(program.source, "program.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
@@ -243,6 +255,19 @@ def run(program, seed, keep):
     except BaseException as error:
         failure = error
     end(failure, scope)
+
+
+def warm():
+    # The interpreter adapts functions to what they are called with, and writes to them for it. Done here
+    # once, it is not done in every child, whose memory then stays shared.
+    kept = os._exit, resource.setrlimit, signal.signal, sys.path, sys.argv, sys.modules["__main__"]
+    os._exit, resource.setrlimit, signal.signal = (lambda *_: None,) * 3
+    program = Program(b"9 0 /", b"x = 1 + 1")
+    for _ in range(WARM):
+        limit([1] * 9)
+        sys.path = list(kept[3])
+        run(program, 0, None)
+    os._exit, resource.setrlimit, signal.signal, sys.path, sys.argv, sys.modules["__main__"] = kept
 
 
 # ---- the slot ----
@@ -417,7 +442,7 @@ def test(program, numbers, files):
             said = whole(files[2])[-500:].strip().rpartition(b"\n")[2]
             control.send(b"E the launcher did not begin a run: " + said)
         elif start is forked and fcntl.fcntl(kept, GET_SEALS) & SEALS == SEALS:
-            program.code = text
+            program.code = marshal.loads(text)
         os.close(kept)
     cpu = usage.ru_utime + usage.ru_stime + seconds
     memory = max(usage.ru_maxrss, peak) * 1024
@@ -441,7 +466,7 @@ def serve():
                 os.close(pack)
             pack, head = fds[0], text
             program = Program(head, whole(pack))
-            if start is forked and preload(program.source):
+            if start is forked and preload(program):
                 gc.collect()
                 gc.freeze()
             control.send(b"K")
@@ -469,6 +494,7 @@ def site_builtins():
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
 
 
+os.environ.pop("LD_BIND_NOW", None)
 # The limit on the stack, large for deep recursion, would be reserved by every thread.
 _thread.stack_size(32 << 20)
 sys.path = [folder for folder in sys.path if folder]
@@ -509,12 +535,8 @@ else:
         sweep = sweep_children
     if start is forked:
         undumpable()
-        # What `random` and `threading` do after a fork touches so many pages that it costs as much as
-        # the fork; we seed anew ourselves, and there are no threads here.
-        hook, os.register_at_fork = os.register_at_fork, lambda **_: None
-        for name in MODULES:
-            __import__(name)
-        os.register_at_fork = hook
+        take_in(MODULES)
+        warm()
         gc.disable()
         gc.collect()
         gc.freeze()

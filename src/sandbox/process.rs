@@ -84,6 +84,8 @@ pub(super) fn become_program(
         .env_clear()
         // Sets of strings are ordered by hash: the same program prints the same twice.
         .envs([("PYTHONHASHSEED", "0"), ("PYTHONUTF8", "1"), ("PYTHONSAFEPATH", "1")])
+        // Functions of libraries are found once, not again in every fork. The harness takes it out.
+        .env("LD_BIND_NOW", "1")
         .env("HOME", folder)
         .env("TMPDIR", folder)
         .current_dir(folder);
