@@ -101,6 +101,11 @@ impl RuleVerdict {
 pub(super) struct MathEvidence {
     /// The answer as it was found.
     pub answer: String,
+    /// How it was marked: box, announced, open_box, formula, bold, choice, alone or nothing; null for
+    /// verdicts of before.
+    pub found: Option<String>,
+    /// equal, different, open, unboxed or unmarked; null for verdicts of before.
+    pub outcome: Option<String>,
     /// Its normalised form; null if it could not be read.
     pub answer_parsed: Option<String>,
     /// The normalised form of the reference; null if it could not be read.
@@ -114,6 +119,8 @@ impl MathEvidence {
         let text = |name: &str| detail.get(name).and_then(Value::as_str).map(str::to_owned);
         Some(Self {
             answer: text("answer")?,
+            found: text("found"),
+            outcome: text("outcome"),
             answer_parsed: text("answer_parsed"),
             reference_parsed: text("reference_parsed"),
             reason: text("reason").unwrap_or_default(),

@@ -14,6 +14,7 @@ use super::AppState;
 use super::error::{Error, ErrorBody, Result};
 use super::extract::{Path, Query};
 use super::verdict::{Replay, VerdictDetail};
+use crate::chat::remote::Provider;
 use crate::records::{self, Domain, Mode, TraceId, kappa};
 use crate::store::{self, Store};
 
@@ -31,6 +32,8 @@ pub(super) struct VerifySummary {
     pub verifiers: Vec<VerifierVerdicts>,
     /// What the language model that judges has done.
     pub judge: JudgeSummary,
+    /// What teachers and judges have cost, endpoint by endpoint: budgets count all of it.
+    pub ledger: Vec<Account>,
     /// How many reviews stand how.
     pub reviews: ReviewCounts,
     /// Programs that took the most processor time, slowest first.
@@ -100,6 +103,31 @@ pub(super) struct JudgeSummary {
     pub kappa: Option<f64>,
     /// What judging has cost, in US dollars.
     pub cost_usd: f64,
+}
+
+/// What was spent at one endpoint.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Account {
+    /// Which, without secrets; empty for judges' replies that were kept before that was noted.
+    pub endpoint: String,
+    /// Who runs it; `unknown` if we know nothing of them.
+    pub provider: String,
+    /// Traces from there.
+    pub traces: u64,
+    /// Judges' replies from there.
+    pub judge_replies: u64,
+    /// What teachers cost there, in US dollars.
+    pub teachers_usd: f64,
+    /// What judges cost there, in US dollars.
+    pub judges_usd: f64,
+}
+
+impl From<store::Spent> for Account {
+    fn from(spent: store::Spent) -> Self {
+        let store::Spent { endpoint, traces, judge_replies, teachers_usd, judges_usd } = spent;
+        let provider = Provider::of(&endpoint).name.to_owned();
+        Self { endpoint, provider, traces, judge_replies, teachers_usd, judges_usd }
+    }
 }
 
 /// How many traces the rules and the judge say this of.
@@ -270,6 +298,7 @@ fn summary(store: &Store) -> store::Result<VerifySummary> {
         total,
         verifiers: verifiers(store)?,
         judge: judge(store)?,
+        ledger: store.ledger()?.into_iter().map(Account::from).collect(),
         reviews: reviews(store)?,
         slowest: store.slowest(false, SLOWEST)?.into_iter().map(SlowTrace::from).collect(),
         flakiest: store.slowest(true, SLOWEST)?.into_iter().map(SlowTrace::from).collect(),

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::latex::{self, Outcome, Policy};
+use super::latex::{self, Mark, Outcome, Policy};
 use crate::records::{FinishReason, Judgement, Trace, Verdict};
 use crate::stage::Context;
 
 /// Raised whenever a change can alter a verdict.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Name of the majority as a verifier; never renamed.
 const NAME: &str = "majority";
@@ -93,12 +93,13 @@ pub(super) fn run(cx: &Context, config: &Config) -> anyhow::Result<Counts> {
     Ok(counts)
 }
 
-/// The boxed answer of a trace that is complete.
+/// The answer of a trace that is complete and marks it clearly.
 fn answer(trace: &Trace) -> Option<String> {
     if trace.finish_reason == FinishReason::Length {
         return None;
     }
-    latex::last_boxes(&trace.solution)
+    let (mark, answer) = latex::find_boxed(&trace.solution)?;
+    (mark <= Mark::Announced).then_some(answer)
 }
 
 fn settings(config: &Config, traces: &[Trace]) -> String {

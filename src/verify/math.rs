@@ -48,7 +48,8 @@ impl Verifier for Math {
             return Ok(bare(verdict, "no_answer"));
         };
         let reference = latex::extract(reference);
-        let compared = decided(reference.as_deref(), Some(&given), &Policy::default());
+        let policy = Policy::default();
+        let compared = decided(reference.as_deref(), Some(&given), &policy);
         let (verdict, outcome) = weighed(compared.verdict, mark, &given);
         let detail = json!({
             "outcome": outcome,
@@ -57,6 +58,7 @@ impl Verifier for Math {
             "answer_parsed": compared.answer,
             "reference_parsed": compared.reference,
             "reason": compared.reason,
+            "policy": policy,
         });
         Ok(Judgement { verdict, detail })
     }

@@ -210,6 +210,26 @@ fn tests_after_the_first_failure_are_not_run() {
 }
 
 #[test]
+fn a_test_near_its_limit_is_run_again_alone_and_told_if_it_differs() {
+    let env = TestEnv::new();
+    let burn = "import os, time\nwhile time.process_time() < 0.19: pass\n";
+    let row = |last: &str| {
+        let tests = json!({"inputs": [""], "outputs": ["1"]});
+        let limits = json!({"cpu_ms": 200});
+        json!({"solution": fenced(&format!("{burn}{last}")), "tests": tests, "limits": limits})
+    };
+    let rows = [row("print(1)"), row("print(os.urandom(8).hex())")];
+    let input: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let graded = lines(&env, &["grade", "code"], &input);
+    assert_eq!(graded[0]["verdict"], "correct", "{}", graded[0]);
+    assert_eq!((&graded[0]["repeated"], &graded[0]["flaky"]), (&json!(1), &json!(0)));
+    assert_eq!((&graded[1]["repeated"], &graded[1]["flaky"]), (&json!(1), &json!(1)));
+    let test = &graded[1]["tests"][0];
+    assert_eq!((&test["repeated"], &test["flaky"]), (&json!(true), &json!(true)));
+    assert_eq!(graded[0]["tests"][0]["flaky"], Value::Null, "said only where it is so");
+}
+
+#[test]
 fn a_program_finds_nothing_of_its_host() {
     let env = TestEnv::new();
     let canary = env.file("canary", "secret");

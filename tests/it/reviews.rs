@@ -130,6 +130,8 @@ async fn the_summary_counts_every_trace_once_with_the_one_whose_word_counts() {
     );
     assert_eq!(summary["sandbox"]["lost"], Value::Null);
     assert_eq!((&summary["flakiest"], &summary["sandbox"]["tier"]), (&json!([slow]), &json!("T3")));
+    let spent = &summary["ledger"][0];
+    assert_eq!((&spent["traces"], &spent["provider"]), (&json!(4), &json!("unknown")));
     assert_eq!(summary["domains"][1]["outcomes"], json!({"wrong_answer": 1}));
     assert_eq!(summary["total"]["outcomes"], json!({"wrong_answer": 1}));
 }

@@ -34,6 +34,8 @@ mod trig;
 mod units;
 mod zero;
 
+use serde::Serialize;
+
 pub(crate) use extract::{Mark, extract, find_boxed, last_boxes};
 pub(crate) use tree::Node;
 
@@ -41,7 +43,7 @@ pub(crate) use tree::Node;
 const STEPS_MAX: u64 = 100_000;
 
 /// What is taken for equal without being the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Policy {
     /// Decimals that a correctly rounded number must have to stand for an exact one; none: never.
     pub rounded_places: Option<u32>,

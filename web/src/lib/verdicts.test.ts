@@ -1,5 +1,13 @@
 import { expect, test } from 'vitest'
-import { actionOf, megabytes, outcomeWords, share, verdictWords, visible } from './verdicts'
+import {
+  actionOf,
+  foundWords,
+  megabytes,
+  outcomeWords,
+  share,
+  verdictWords,
+  visible,
+} from './verdicts'
 
 test('verdicts and outcomes have words, also those that are new', () => {
   for (const [given, words] of [
@@ -27,4 +35,13 @@ test('sizes and parts carry their unit', () => {
 
 test('blanks that differ can be seen', () => {
   expect(visible('1 2\n\t')).toBe('1·2↵\n→')
+})
+
+test('an answer that was not boxed says where it was found', () => {
+  expect(['box', null, 'bold', 'new'].map(foundWords)).toEqual([
+    '',
+    '',
+    ' (the last bold text, without a box)',
+    ' (new)',
+  ])
 })

@@ -61,3 +61,18 @@ export function share(part: number | null | undefined): string {
 export function visible(text: string): string {
   return text.replaceAll(' ', '·').replaceAll('\t', '→').replaceAll('\n', '↵\n')
 }
+
+const found: Record<string, string> = {
+  announced: 'announced, without a box',
+  open_box: 'from a box that is never closed',
+  formula: 'the last formula, without a box',
+  bold: 'the last bold text, without a box',
+  choice: 'a letter, without a box',
+  alone: 'all there is, without a box',
+  nothing: 'not marked at all',
+}
+
+/** How an answer was marked, where that is not by a box. */
+export function foundWords(mark: string | null | undefined): string {
+  return mark && mark !== 'box' ? ` (${found[mark] ?? mark})` : ''
+}
