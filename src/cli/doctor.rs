@@ -134,7 +134,8 @@ fn sandbox(report: &Report) -> Vec<Check> {
         .filter(|probe| !probe.held)
         .map(|probe| format!("`{}` got through: {}", probe.probe, probe.why))
         .collect();
-    let counted = format!("{held} of {} hostile programs held", PROBES.len());
+    let names: Vec<&str> = PROBES.iter().map(|(name, _)| *name).collect();
+    let counted = format!("{held} of {} hostile programs held: {}", PROBES.len(), names.join(", "));
     let probes = match (report.probes.len(), escaped.as_slice()) {
         (0, _) => Check::not(
             Health::Absent,

@@ -117,8 +117,8 @@ pub(super) struct Group {
     parent: Parent,
     /// One folder, or one per controller.
     pub(super) folders: Vec<PathBuf>,
-    /// The limits that are set: memory and processes, if there is one.
-    set: Option<(u64, Option<u64>)>,
+    /// The limits that are set: memory and processes, each if there is one.
+    set: Option<(Option<u64>, Option<u64>)>,
 }
 
 impl Group {
@@ -140,19 +140,25 @@ impl Group {
             fs::create_dir(&folder).map_err(|error| refused("make", &folder, &error))?;
             made.folders.push(folder);
         }
-        made.limit(1 << 30, Some(32))?;
+        made.limit(Some(1 << 30), Some(32))?;
         Ok(made)
     }
 
-    /// Sets what a program may have from now on.
+    /// Sets what a program may have from now on; without a number, as much as there is.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub(super) fn limit(&mut self, memory_bytes: u64, processes: Option<u64>) -> Result<()> {
+    pub(super) fn limit(
+        &mut self,
+        memory_bytes: Option<u64>,
+        processes: Option<u64>,
+    ) -> Result<()> {
         if self.set == Some((memory_bytes, processes)) {
             return Ok(());
         }
-        let memory = (memory_bytes + BASE_BYTES).to_string();
+        let unlimited = if matches!(self.parent, Parent::V2(_)) { "max" } else { "-1" };
+        let memory =
+            memory_bytes.map_or(unlimited.to_owned(), |most| (most + BASE_BYTES).to_string());
         let pids = processes.map_or("max".to_owned(), |most| (most + BASE_PROCESSES).to_string());
         match &self.parent {
             Parent::V2(_) => {
@@ -292,11 +298,11 @@ mod tests {
         let parent = Parent::V2(folder.path().to_owned());
         let mut group = Group { parent, folders: vec![path.clone()], set: None };
         let read = |name: &str| fs::read_to_string(path.join(name)).unwrap();
-        group.limit(1 << 30, Some(32)).unwrap();
+        group.limit(Some(1 << 30), Some(32)).unwrap();
         assert_eq!(read("memory.max"), ((1 << 30) + (64 << 20)).to_string());
         assert_eq!((read("memory.swap.max").as_str(), read("pids.max").as_str()), ("0", "34"));
         fs::write(path.join("pids.max"), "unchanged").unwrap();
-        group.limit(1 << 30, Some(32)).unwrap();
+        group.limit(Some(1 << 30), Some(32)).unwrap();
         assert_eq!(read("pids.max"), "unchanged");
         std::mem::forget(group);
     }

@@ -57,6 +57,10 @@ pub enum Layer {
     Seccomp,
     /// A limit on processes.
     Processes,
+    /// A limit on the memory of all processes together.
+    Memory,
+    /// Processes of its own: without them it has the host's.
+    Pids,
     /// No view of processes: without it there is a `/proc`.
     Proc,
 }
@@ -113,10 +117,9 @@ pub fn enter(plan: &Plan, rest: &[OsString]) -> anyhow::Result<()> {
 /// Makes the namespaces, starts their first process, and ends it when nobody owns the slot any more.
 fn outer(plan: &Plan) -> anyhow::Result<()> {
     rustix::process::setsid().context("could not leave the session")?;
-    let mut flags = UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
-    if plan.has(Layer::Network) {
-        flags |= UnshareFlags::NEWNET;
-    }
+    let mut flags = UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    flags.set(UnshareFlags::NEWPID, plan.has(Layer::Pids));
+    flags.set(UnshareFlags::NEWNET, plan.has(Layer::Network));
     if plan.uid.is_some() {
         unshare(flags).context("could not make namespaces")?;
     } else {
@@ -185,6 +188,9 @@ fn inner(plan: &Plan) -> anyhow::Result<Infallible> {
     };
     give_up_rights(plan.uid)?;
     limit()?;
+    if !plan.has(Layer::Pids) {
+        adopt_orphans()?;
+    }
     become_interpreter(plan, folder, Kind::Forking, &["serve".into(), "jail".into()])
 }
 
@@ -219,9 +225,14 @@ fn open(plan: &Plan) -> anyhow::Result<Infallible> {
     rustix::process::setsid().context("could not leave the session")?;
     give_up_rights(plan.uid)?;
     limit()?;
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-        .context("could not adopt orphans")?;
+    adopt_orphans()?;
     become_interpreter(plan, plan.own_folder()?, Kind::Trusted, &["serve".into(), "open".into()])
+}
+
+/// Makes this process the parent of what programs leave behind, as the first of a namespace is.
+fn adopt_orphans() -> anyhow::Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .context("could not adopt orphans")
 }
 
 impl Plan {

@@ -113,8 +113,8 @@ pub(super) struct Slot {
     errors: File,
     group: Option<Group>,
     user: User,
-    /// Whether the number of processes is limited; always, but in tests of what that is worth.
-    limits_processes: bool,
+    /// Layers left out, in tests of what they are worth.
+    without: Vec<Layer>,
     /// The folder to run in, where there is no file system of its own.
     _folder: Option<tempfile::TempDir>,
     /// Something is left in it that could not be wiped.
@@ -165,7 +165,7 @@ impl Slot {
             errors,
             group,
             user,
-            limits_processes: !place.without.contains(&Layer::Processes),
+            without: place.without.to_vec(),
             _folder: folder,
             worn: false,
         };
@@ -195,8 +195,11 @@ impl Slot {
     ) -> Result<Left, Trouble> {
         let limits = order.limits;
         if let Some(group) = &mut self.group {
-            let processes = self.limits_processes.then_some(limits.processes);
-            group.limit(limits.memory_bytes, processes)?;
+            let limited = |layer, limit| (!self.without.contains(&layer)).then_some(limit);
+            group.limit(
+                limited(Layer::Memory, limits.memory_bytes),
+                limited(Layer::Processes, limits.processes),
+            )?;
         }
         let kills_before = self.group.as_ref().map_or(0, Group::memory_kills);
         let stdin = sealed("stdin", order.input)?;
@@ -209,14 +212,17 @@ impl Slot {
         // The first process of a namespace counts with its user's others.
         let own = u64::from(matches!(self.tier, Tier::T2 | Tier::T3)) + 1;
         let namespaced = matches!(self.tier, Tier::T2 | Tier::T3);
-        let processes = match self.limits_processes {
-            true => self.user.processes(limits.processes + own, namespaced),
-            false => 0,
+        let processes = match self.without.contains(&Layer::Processes) {
+            false => self.user.processes(limits.processes + own, namespaced),
+            true => 0,
         };
         self.send(&python::run(limits, processes, order.seed), &handed)?;
         let deadline = Instant::now() + Duration::from_millis(limits.watchdog_ms()) + GRACE;
-        let counted =
-            if self.group.is_some() { u64::MAX } else { limits.memory_bytes + BASE_BYTES };
+        let counted = if self.group.is_some() || self.without.contains(&Layer::Memory) {
+            u64::MAX
+        } else {
+            limits.memory_bytes + BASE_BYTES
+        };
         let (packet, memory_was_full) = match self.reply(deadline, counted, limits, stop) {
             Err(Trouble::Broken(_)) if self.memory_kills() > kills_before => {
                 return Err(Trouble::OutOfMemory);
