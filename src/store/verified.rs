@@ -158,10 +158,12 @@ impl Store {
     pub fn slowest(&self, flaky: bool, limit: u32) -> Result<Vec<Slow>> {
         // An index finds the few that are shown; only their tests are read.
         let few = if flaky {
-            "select trace_id from verdicts where verifier = 'code' and mode = 'strict' and flaky > 0
+            "select trace_id from verdicts indexed by verdicts_by_flaky
+             where verifier = 'code' and mode = 'strict' and flaky > 0
              order by flaky desc, trace_id limit ?1"
         } else {
-            "select trace_id from verdicts where verifier = 'code' and mode = 'strict'
+            "select trace_id from verdicts indexed by verdicts_by_cpu
+             where verifier = 'code' and mode = 'strict'
              order by cpu_ms desc, trace_id limit ?1"
         };
         let connection = self.lock();
