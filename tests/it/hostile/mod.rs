@@ -9,6 +9,8 @@ mod judge;
 mod layers;
 mod programs;
 
+use std::sync::{Mutex, PoisonError};
+
 use host::Host;
 use judge::{Judge, Setting};
 use programs::Program;
@@ -55,6 +57,9 @@ fn hostile_programs_of_a_plain_user_are_held_without_namespaces() {
 
 /// Judges every program in `setting`, [`JUDGES`] at a time, and looks at the host afterwards.
 fn hold(setting: &Setting, programs: &[Program]) {
+    // Fork bombs of two settings at once would measure each other.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let host = Host::new();
     let before = host::mounts();
     assert_eq!(setting.found(&host), setting.tier, "{}", setting.name);
