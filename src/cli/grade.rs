@@ -14,7 +14,7 @@ use super::sandboxed::sandbox;
 use crate::formats::cases;
 use crate::records::{Tests, Verdict};
 use crate::sandbox::Limits;
-use crate::verify::{self, CodeGrade, Grader, Mode, Policy, Tools, Unjudged};
+use crate::verify::{self, CodeGrade, Grader, Mark, Mode, Policy, Tools, Unjudged};
 
 /// What is said if standard input breaks.
 const NOT_READ: &str = "could not read standard input";
@@ -217,6 +217,8 @@ struct MathGrade {
     reference_parsed: Option<String>,
     answer_parsed: Option<String>,
     why: String,
+    /// How the answer was marked.
+    found: Option<Mark>,
     /// How the decision was reached.
     reason: &'static str,
 }
@@ -228,6 +230,7 @@ fn bad_math(line: &[u8], why: String) -> MathGrade {
         reference_parsed: None,
         answer_parsed: None,
         why,
+        found: None,
         reason: "",
     }
 }
@@ -245,6 +248,7 @@ fn math(line: &[u8], grader: Grader, policy: &Policy) -> MathGrade {
         reference_parsed: compared.reference,
         answer_parsed: compared.answer,
         why: compared.verdict.why().to_owned(),
+        found: compared.found,
         reason: compared.reason,
     }
 }

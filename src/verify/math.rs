@@ -100,6 +100,8 @@ pub struct Compared {
     pub reference: Option<String>,
     /// How the answer was read.
     pub answer: Option<String>,
+    /// How the answer was marked; none if there is none, or a grader does not look.
+    pub found: Option<Mark>,
     /// How the decision was reached.
     pub reason: &'static str,
 }
@@ -110,14 +112,16 @@ pub fn compare(reference: &str, answer: &str, grader: Grader, policy: &Policy) -
     let by_strings = |strings: Strings| {
         let verdict = verdict_of_strings(&strings);
         let Strings { reference, answer, .. } = strings;
-        Compared { verdict, reference, answer, reason: "compared as strings" }
+        Compared { verdict, reference, answer, found: None, reason: "compared as strings" }
     };
     match grader {
         Grader::HendrycksMath => by_strings(graders::hendrycks_math(reference, answer)),
         Grader::Gpqa => by_strings(graders::gpqa(reference, answer)),
         Grader::Engine | Grader::MathVerify => {
-            let (reference, answer) = (latex::extract(reference), latex::extract(answer));
-            let compared = decided(reference.as_deref(), answer.as_deref(), policy);
+            let (reference, answer) = (latex::extract(reference), latex::find(answer));
+            let given = answer.as_ref().map(|(_, answer)| answer.as_str());
+            let found = answer.as_ref().map(|(mark, _)| *mark);
+            let compared = Compared { found, ..decided(reference.as_deref(), given, policy) };
             let open = matches!(compared.verdict, Verdict::Unchecked(_) | Verdict::Unreadable(_));
             if open && grader == Grader::MathVerify {
                 let why = compared.verdict.why().to_owned();
@@ -141,7 +145,8 @@ fn verdict_of_strings(strings: &Strings) -> Verdict {
 
 /// What the engine says of two answers that were found.
 fn decided(reference: Option<&str>, answer: Option<&str>, policy: &Policy) -> Compared {
-    let nothing = |verdict| Compared { verdict, reference: None, answer: None, reason: "" };
+    let nothing =
+        |verdict| Compared { verdict, reference: None, answer: None, found: None, reason: "" };
     let (reference, answer) = match (reference, answer) {
         (None, _) => {
             return nothing(Verdict::Unchecked("the reference answer is empty".into()));
@@ -163,7 +168,7 @@ fn decided(reference: Option<&str>, answer: Option<&str>, policy: &Policy) -> Co
             Verdict::Unchecked(format!("`{right}` against `{left}` is open: {reason}"))
         }
     };
-    Compared { verdict, reference: read_reference, answer: read_answer, reason }
+    Compared { verdict, reference: read_reference, answer: read_answer, found: None, reason }
 }
 
 /// An answer for people: its first hundred characters.

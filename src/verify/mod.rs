@@ -23,7 +23,7 @@ pub use code::{
     limits as code_limits,
 };
 pub use graders::Grader;
-pub use latex::Policy;
+pub use latex::{Mark, Policy};
 pub use math::{Compared, compare};
 pub use replay::{Replay, replay};
 pub use run::{Config, Counts, Paused, Summary, run};

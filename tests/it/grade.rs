@@ -82,6 +82,27 @@ fn what_is_neither_proved_nor_refuted_is_unchecked() {
 }
 
 #[test]
+fn where_an_answer_was_found_is_told() {
+    let rows = [
+        (r"so \boxed{5}", "box"),
+        ("The final answer is $5$.", "announced"),
+        ("**5**", "bold"),
+        ("5", "alone"),
+        ("We add three numbers and get 5 of them", "nothing"),
+    ];
+    let line = |answer: &str| format!("{}\n", json!({"reference": "5", "answer": answer}));
+    let input: String = rows.iter().map(|(answer, _)| line(answer)).collect();
+    let graded = lines(&TestEnv::new(), &["grade", "math"], &input);
+    for ((answer, found), graded) in rows.iter().zip(&graded) {
+        assert_eq!(
+            (&graded["verdict"], &graded["found"]),
+            (&json!("correct"), &json!(found)),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
 fn graders_of_published_scores_can_be_chosen() {
     // Reference, answer and what each grader says.
     let rows = [

@@ -38,7 +38,7 @@ const CUES: &[&str] = &[
 /// How an answer was marked, clearest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Mark {
+pub enum Mark {
     /// By a box that is closed.
     Box,
     /// By "the final answer is", before something with a digit or between dollars.

@@ -36,7 +36,8 @@ mod zero;
 
 use serde::Serialize;
 
-pub(crate) use extract::{Mark, extract, find_boxed, last_boxes};
+pub use extract::Mark;
+pub(crate) use extract::{extract, find, find_boxed, last_boxes};
 pub(crate) use tree::Node;
 
 /// Steps that one comparison may take: about 10 ms of one core (2.6 GHz EPYC, opt-level 1).
