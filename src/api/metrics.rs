@@ -86,7 +86,7 @@ fn render(metrics: &Metrics, counted: &Counted) -> String {
     for split in ["train", "held_out"] {
         let of_split = counted.questions.iter().filter(|count| count.split == split);
         let label = format!("split=\"{split}\"");
-        text.sample("thinkery_questions", &label, of_split.map(|count| count.count).sum());
+        text.sample("thinkery_questions", &label, of_split.map(|count| count.count).sum::<u64>());
     }
     let traces = &counted.traces;
     text.family("thinkery_traces", "gauge", "Traces in the store.");

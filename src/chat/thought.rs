@@ -78,7 +78,7 @@ pub fn joined(parts: impl IntoIterator<Item = Part>) -> (String, String) {
 }
 
 /// Takes an answer apart while it is being written.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Splitter {
     state: State,
     /// Text that may still become a tag or the blank before one.
@@ -137,6 +137,21 @@ impl State {
 }
 
 impl Splitter {
+    /// One for an answer whose prompt ends with `<think>`, if it does.
+    pub fn opened(in_thought: bool) -> Self {
+        let state = if in_thought { State::ThoughtBegins } else { State::Start };
+        Self { state, held: String::new() }
+    }
+
+    /// One for an answer that goes on after `text`, which is its own beginning.
+    pub fn after(text: &str) -> Self {
+        let mut splitter = Self::default();
+        splitter.push(text);
+        // Blanks at its end were sent by whoever wrote it.
+        splitter.held.clear();
+        splitter
+    }
+
     /// Takes more text and gives what is certain now.
     pub fn push(&mut self, text: &str) -> Vec<Part> {
         self.held += text;

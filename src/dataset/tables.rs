@@ -91,6 +91,7 @@ impl TablesWriter {
                 Role::System => system = Cell::Text(&message.content),
                 Role::User => turns.push(("user", message.content.as_str())),
                 Role::Assistant => turns.push(("assistant", message.content.as_str())),
+                Role::Tool => turns.push(("tool", message.content.as_str())),
             }
         }
         default.push(&[system, Cell::Turns(&turns)])?;

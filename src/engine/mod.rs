@@ -19,6 +19,7 @@ pub mod placement;
 pub mod compare;
 pub mod dummy;
 pub mod fake;
+pub mod parrot;
 
 #[cfg(feature = "cpu")]
 mod memory;

@@ -1,26 +1,27 @@
 //! `POST /v1/chat/completions`.
 //!
-//! The model answers on a thread of its own and hands pieces over a bounded channel: a slow reader
-//! slows only itself, and a reader that is gone ends the answer.
+//! The thought travels as `reasoning_content`, as DeepSeek and SGLang have it; `logprobs` and token
+//! ids are those of the whole answer, tags included.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{mpsc, oneshot};
+use serde_json::{Map, Value, json};
 
-use super::stream::events;
-use super::wire::{Asked, Heading};
-use super::{BODY_BYTES_MAX, Error, Models, Server};
-use crate::chat::Answer;
-use crate::chat::local::{self, LocalModel, Piece};
-use crate::chat::thought::{Part, joined};
-
-/// Pieces that may wait for a slow reader; then the answer's thread waits, not the engine.
-const PIECES_MAX: usize = 64;
+use super::answers::{Answers, Happening};
+use super::deliver::{self, Writer};
+use super::wire::{Chat, Delivery, Heading, finite};
+use super::{Error, Models, Server};
+use crate::chat::Model;
+use crate::chat::local::LocalModel;
+use crate::chat::template::Opening;
+use crate::chat::thought::{Part, Splitter, joined};
+use crate::engine::FinishReason;
+use crate::engine::sampler::{Likelihood, Score};
+use crate::engine::worker::Token;
 
 pub(super) async fn create(State(server): State<Server>, request: Request) -> Response {
     answer(server.models, request).await
@@ -29,119 +30,203 @@ pub(super) async fn create(State(server): State<Server>, request: Request) -> Re
 /// Answers a chat completion request from the models given; for whoever has its own ideas of who
 /// may ask.
 pub async fn answer(models: Arc<Models>, request: Request<Body>) -> Response {
-    match begin(models, request).await {
+    match deliver::answer(&models, request, prepare).await {
         Ok(response) => response,
-        Err(error) => error.into_response(),
+        Err(error) => models.refuse(error).into_response(),
     }
 }
 
-/// What the thread of an answer sends.
-#[derive(Debug)]
-pub(super) enum Sent {
-    /// More of it.
-    Parts(Vec<Part>),
-    /// The end: what it was in all, without its text.
-    End(Answer),
-    /// The engine failed.
-    Failed(anyhow::Error),
-}
-
-async fn begin(models: Arc<Models>, request: Request<Body>) -> Result<Response, Error> {
-    let asked = Asked::read(&body(request).await?)?;
-    let permit = models.admit()?;
-    let (start, started) = oneshot::channel();
-    let (pieces, received) = mpsc::channel(PIECES_MAX);
-    let question = asked.clone();
-    tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        let model = match models.get(question.model.as_deref()) {
-            Ok(model) => model,
-            // Nobody is left to hear it: the client is gone.
-            Err(error) => return drop(start.send(Err(error))),
-        };
-        converse(&model, &question, start, &pieces);
-    });
-    let heading = started.await.map_err(|error| Error::Internal(error.into()))??;
-    if asked.stream {
-        return Ok(events(heading, received, asked.include_usage));
-    }
-    let answer = whole(received).await?;
-    Ok(Json(heading.completion(&answer)).into_response())
-}
-
-/// Reads the body of a request that must be JSON.
-async fn body(request: Request<Body>) -> Result<axum::body::Bytes, Error> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let essence = kind.unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    if essence != "application/json" {
-        return Err(Error::ContentType(essence));
-    }
-    let limit = BODY_BYTES_MAX;
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > limit) {
-        return Err(Error::BodyTooLarge { limit });
-    }
-    to_bytes(request.into_body(), limit).await.map_err(|_| Error::BodyTooLarge { limit })
-}
-
-/// Lets the model answer; says how it began on `start` and what it says on `pieces`.
-fn converse(
-    model: &LocalModel,
-    asked: &Asked,
-    start: oneshot::Sender<Result<Heading, Error>>,
-    pieces: &mpsc::Sender<Sent>,
-) {
-    use crate::chat::Model;
-    let request = asked.request(model);
-    let mut stream = match model.stream(&request, &asked.stop) {
-        Ok(stream) => stream,
-        Err(refused) => return drop(start.send(Err(refused.into()))),
+/// Reads the request and lets the model begin. Blocks: it tokenizes.
+fn prepare(models: &Models, body: &[u8], begun: Instant) -> Result<(Answers, Reply), Error> {
+    let asked = Chat::read(body)?;
+    let asking = models.ask(asked.model.as_deref(), begun)?;
+    let model = Arc::clone(&asking.model);
+    let prompt = model.conversation(&asked.messages, asked.opening, &asked.arguments)?;
+    let settings = asked.wanted.of(model.defaults());
+    let splitter = match (asked.opening, asked.messages.last()) {
+        (Opening::Continue, Some(last)) => Splitter::after(&last.content),
+        (Opening::Continue | Opening::Answer | Opening::Nothing, _) => {
+            Splitter::opened(prompt.in_thought)
+        }
     };
-    if start.send(Ok(Heading::new(model.name()))).is_err() {
-        return;
+    let ids = asked.delivery.token_ids.then(|| prompt.ids.clone());
+    let answers = Answers::begin(asking, vec![prompt.ids], &settings)?;
+    let object = if asked.delivery.stream { "chat.completion.chunk" } else { "chat.completion" };
+    let reply = Reply {
+        heading: Heading::new("chatcmpl", object, model.name()),
+        model,
+        delivery: asked.delivery,
+        logprobs: settings.sampling.logprobs.is_some(),
+        prompt_ids: ids,
+        choices: vec![Choice::new(&splitter); settings.sampling.n as usize],
+    };
+    Ok((answers, reply))
+}
+
+/// One of the answers so far.
+#[derive(Debug, Clone)]
+struct Choice {
+    splitter: Splitter,
+    parts: Vec<Part>,
+    tokens: Vec<Token>,
+    end: Option<(FinishReason, Option<String>)>,
+}
+
+impl Choice {
+    fn new(splitter: &Splitter) -> Self {
+        let splitter = splitter.clone();
+        Self { splitter, parts: Vec::new(), tokens: Vec::new(), end: None }
     }
-    while !pieces.is_closed() {
-        let sent = match stream.next_piece() {
-            Ok(Piece::Parts(parts)) if parts.is_empty() => continue,
-            Ok(Piece::Parts(parts)) => Sent::Parts(parts),
-            Ok(Piece::End(parts, reason)) => {
-                if !parts.is_empty() && pieces.blocking_send(Sent::Parts(parts)).is_err() {
-                    return;
+}
+
+/// Writes the answers as chat completions.
+struct Reply {
+    heading: Heading,
+    model: Arc<LocalModel>,
+    delivery: Delivery,
+    logprobs: bool,
+    /// The prompt, if it is to be told.
+    prompt_ids: Option<Vec<u32>>,
+    choices: Vec<Choice>,
+}
+
+impl Reply {
+    /// Takes what happened; gives which answer it belongs to.
+    fn take(&mut self, happening: Happening) -> Option<usize> {
+        match happening {
+            Happening::Prompt { .. } => None,
+            Happening::More { index, token, text } => {
+                let choice = &mut self.choices[index];
+                choice.parts.extend(choice.splitter.push(&text));
+                if self.logprobs || self.delivery.token_ids {
+                    choice.tokens.push(token);
                 }
-                return drop(pieces.blocking_send(Sent::End(end(&stream, reason))));
+                Some(index)
             }
-            Err(error) => return drop(pieces.blocking_send(Sent::Failed(error))),
-        };
-        if pieces.blocking_send(sent).is_err() {
-            return;
+            Happening::End { index, text, reason, stop } => {
+                let choice = &mut self.choices[index];
+                choice.parts.extend(choice.splitter.push(&text));
+                choice.parts.extend(choice.splitter.finish());
+                choice.end = Some((reason, stop));
+                Some(index)
+            }
         }
+    }
+
+    fn logprobs(&self, tokens: &[Token]) -> Value {
+        if !self.logprobs {
+            return Value::Null;
+        }
+        let scored = |token: &Token| token.score.as_ref().map(|score| self.scored(score));
+        json!({ "content": tokens.iter().filter_map(scored).collect::<Vec<Value>>(), "refusal": null })
+    }
+
+    fn scored(&self, score: &Score) -> Value {
+        let mut token = self.likelihood(score.chosen);
+        let top = score.top.iter().map(|other| Value::Object(self.likelihood(*other)));
+        token.insert("top_logprobs".into(), top.collect());
+        Value::Object(token)
+    }
+
+    fn likelihood(&self, likelihood: Likelihood) -> Map<String, Value> {
+        let bytes = self.model.tokenizer().bytes(likelihood.id);
+        let mut token = Map::new();
+        token.insert("token".into(), String::from_utf8_lossy(&bytes).into());
+        token.insert("logprob".into(), finite(likelihood.logprob).into());
+        token.insert("bytes".into(), bytes.into());
+        token
+    }
+
+    /// A chunk of the answer `index`, with what belongs to `tokens`.
+    fn chunk(&self, index: usize, delta: &Value, tokens: &[Token]) -> Value {
+        let mut choice = json!({
+            "index": index, "delta": delta,
+            "logprobs": if tokens.is_empty() { Value::Null } else { self.logprobs(tokens) },
+            "finish_reason": null,
+        });
+        if self.delivery.token_ids {
+            choice["token_ids"] = ids(tokens);
+        }
+        self.heading.with(&[choice])
     }
 }
 
-fn end(stream: &local::Stream<'_>, finish_reason: crate::engine::FinishReason) -> Answer {
-    Answer {
-        text: String::new(),
-        reasoning: String::new(),
-        solution: String::new(),
-        finish_reason,
-        prompt_tokens: stream.prompt_tokens() as u64,
-        completion_tokens: stream.completion_tokens() as u64,
+impl Writer for Reply {
+    fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    fn heading(&self) -> &Heading {
+        &self.heading
+    }
+
+    fn begin(&mut self) -> Vec<Value> {
+        let role = json!({ "role": "assistant", "content": "" });
+        let mut chunks: Vec<Value> =
+            (0..self.choices.len()).map(|index| self.chunk(index, &role, &[])).collect();
+        if let Some(ids) = &self.prompt_ids {
+            chunks[0]["prompt_token_ids"] = json!(ids);
+        }
+        chunks
+    }
+
+    fn chunks(&mut self, happening: Happening) -> Vec<Value> {
+        let Some(index) = self.take(happening) else { return Vec::new() };
+        let choice = &mut self.choices[index];
+        let (parts, end) = (std::mem::take(&mut choice.parts), choice.end.take());
+        let mut tokens = std::mem::take(&mut choice.tokens);
+        let mut chunks = Vec::new();
+        for part in parts {
+            let delta = match part {
+                Part::Thought(text) => json!({ "reasoning_content": text }),
+                Part::Solution(text) => json!({ "content": text }),
+            };
+            chunks.push(self.chunk(index, &delta, &std::mem::take(&mut tokens)));
+        }
+        if !tokens.is_empty() {
+            chunks.push(self.chunk(index, &json!({ "content": "" }), &tokens));
+        }
+        if let Some((reason, stop)) = end {
+            let mut last = self.chunk(index, &json!({}), &[]);
+            last["choices"][0]["finish_reason"] = reason.name().into();
+            last["choices"][0]["stop_reason"] = stop.into();
+            chunks.push(last);
+        }
+        chunks
+    }
+
+    fn add(&mut self, happening: Happening) {
+        self.take(happening);
+    }
+
+    fn whole(mut self) -> Value {
+        let mut choices = Vec::new();
+        for (index, choice) in std::mem::take(&mut self.choices).into_iter().enumerate() {
+            let (reasoning, solution) = joined(choice.parts);
+            let (reason, stop) = choice.end.unzip();
+            let mut json = json!({
+                "index": index,
+                "message": {
+                    "role": "assistant", "content": solution,
+                    "reasoning_content": (!reasoning.is_empty()).then_some(reasoning),
+                    "refusal": null,
+                },
+                "logprobs": self.logprobs(&choice.tokens),
+                "finish_reason": reason.map(FinishReason::name), "stop_reason": stop.flatten(),
+            });
+            if self.delivery.token_ids {
+                json["token_ids"] = ids(&choice.tokens);
+            }
+            choices.push(json);
+        }
+        let mut answer = self.heading.with(&choices);
+        if let Some(ids) = &self.prompt_ids {
+            answer["prompt_token_ids"] = json!(ids);
+        }
+        answer
     }
 }
 
-/// Waits for the whole answer.
-async fn whole(mut received: mpsc::Receiver<Sent>) -> Result<Answer, Error> {
-    let mut parts = Vec::new();
-    while let Some(sent) = received.recv().await {
-        match sent {
-            Sent::Parts(more) => parts.extend(more),
-            Sent::End(answer) => {
-                let (reasoning, solution) = joined(parts);
-                return Ok(Answer { reasoning, solution, ..answer });
-            }
-            Sent::Failed(error) => return Err(Error::Internal(error)),
-        }
-    }
-    Err(Error::Stopped)
+fn ids(tokens: &[Token]) -> Value {
+    tokens.iter().map(|token| token.id).collect()
 }

@@ -2,6 +2,8 @@
 //!
 //! Causes inside the machine are logged, never sent.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -27,6 +29,12 @@ pub enum Error {
     /// The body is not declared as JSON.
     #[error("the content type must be `application/json`, not `{0}`")]
     ContentType(String),
+    /// The body is compressed.
+    #[error("bodies in the content encoding `{0}` are not read")]
+    ContentCoding(String),
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {} s", .0.as_secs())]
+    BodyTooSlow(Duration),
     /// A parameter has a value that cannot be.
     #[error("{message}")]
     BadParameter {
@@ -43,9 +51,11 @@ pub enum Error {
     UnknownParameter(String),
     /// The conversation does not fit.
     #[error(
-        "this model's maximum context length is {limit} tokens, but the messages have {tokens} tokens"
+        "this model's maximum context length is {limit} tokens, but the {what} {tokens} tokens"
     )]
     TooLong {
+        /// `messages have` or `prompt has`.
+        what: &'static str,
         /// Tokens of the conversation.
         tokens: usize,
         /// The model's context.
@@ -72,9 +82,18 @@ pub enum Error {
     /// Too many requests are in flight.
     #[error("too many requests are waiting; try again in {RETRY_AFTER} s")]
     Busy,
+    /// The model is being loaded.
+    #[error("the model is being loaded; try again in {RETRY_AFTER} s")]
+    Loading,
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    Draining,
     /// The engine has stopped.
     #[error("the engine has stopped; restart the server")]
     Stopped,
+    /// The engine could not go on with this request.
+    #[error("the answer could not be generated: {0}")]
+    Generation(String),
     /// The model cannot be loaded.
     #[error("the model `{name}` could not be loaded: {why}")]
     BadModel {
@@ -94,6 +113,19 @@ impl Error {
         Self::BadParameter { param: param.into(), message: message.into() }
     }
 
+    /// The same for an endpoint that has a prompt and no messages.
+    pub(super) fn of_prompt(self) -> Self {
+        if let Self::TooLong { tokens, limit, .. } = self {
+            return Self::TooLong { what: "prompt has", tokens, limit };
+        }
+        self
+    }
+
+    /// The status of the response.
+    pub(super) fn status(&self) -> StatusCode {
+        self.parts().0
+    }
+
     /// Status, `type` and `code`.
     fn parts(&self) -> (StatusCode, &'static str, Option<&'static str>) {
         use StatusCode as S;
@@ -102,6 +134,8 @@ impl Error {
             Self::BadBody(_) => (S::BAD_REQUEST, request, None),
             Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, request, Some("body_too_large")),
             Self::ContentType(_) => (S::UNSUPPORTED_MEDIA_TYPE, request, None),
+            Self::ContentCoding(_) => (S::UNSUPPORTED_MEDIA_TYPE, request, None),
+            Self::BodyTooSlow(_) => (S::REQUEST_TIMEOUT, request, Some("body_too_slow")),
             Self::BadParameter { .. } => (S::BAD_REQUEST, request, Some("invalid_value")),
             Self::Unsupported(_) => (S::BAD_REQUEST, request, Some("unsupported_parameter")),
             Self::UnknownParameter(_) => (S::BAD_REQUEST, request, Some("unknown_parameter")),
@@ -111,6 +145,11 @@ impl Error {
             Self::NoRoute(_) => (S::NOT_FOUND, request, Some("unknown_url")),
             Self::NoMethod(_) => (S::METHOD_NOT_ALLOWED, request, Some("method_not_allowed")),
             Self::Busy => (S::TOO_MANY_REQUESTS, "rate_limit_error", Some("queue_full")),
+            Self::Loading => (S::SERVICE_UNAVAILABLE, "server_error", Some("loading")),
+            Self::Draining => (S::SERVICE_UNAVAILABLE, "server_error", Some("shutting_down")),
+            Self::Generation(_) => {
+                (S::INTERNAL_SERVER_ERROR, "server_error", Some("generation_failed"))
+            }
             Self::Stopped => (S::SERVICE_UNAVAILABLE, "server_error", Some("engine_stopped")),
             Self::BadModel { .. } => {
                 (S::INTERNAL_SERVER_ERROR, "server_error", Some("model_not_loadable"))
@@ -124,17 +163,22 @@ impl Error {
             Self::BadParameter { param, .. }
             | Self::Unsupported(param)
             | Self::UnknownParameter(param) => Some(param),
-            Self::TooLong { .. } => Some("messages"),
+            Self::TooLong { what, .. } => what.split(' ').next(),
             Self::NoModel(_) | Self::NoModels => Some("model"),
             Self::BadBody(_)
             | Self::BodyTooLarge { .. }
             | Self::ContentType(_)
+            | Self::ContentCoding(_)
+            | Self::BodyTooSlow(_)
             | Self::NoKey
             | Self::BadKey
             | Self::NoRoute(_)
             | Self::NoMethod(_)
             | Self::Busy
+            | Self::Loading
+            | Self::Draining
             | Self::Stopped
+            | Self::Generation(_)
             | Self::BadModel { .. }
             | Self::Internal(_) => None,
         }
@@ -144,6 +188,8 @@ impl Error {
     pub(super) fn body(&self) -> serde_json::Value {
         if let Self::Internal(cause) = self {
             error!("a request could not be answered: {cause:#}");
+        } else if let Self::Generation(why) = self {
+            error!("an answer could not be generated: {why}");
         }
         let (_, kind, code) = self.parts();
         serde_json::json!({ "error": {
@@ -155,17 +201,21 @@ impl Error {
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::TooLong { tokens, limit } => Self::TooLong { tokens, limit },
+            Refused::TooLong { tokens, limit } => {
+                Self::TooLong { what: "messages have", tokens, limit }
+            }
             Refused::BadConversation(why) => Self::parameter("messages", format!("{why:#}")),
+            Refused::BadId { field, .. } => Self::parameter(field, refused.to_string()),
+            Refused::BadRequest { field, why } => Self::parameter(field, why),
             Refused::Busy => Self::Busy,
-            Refused::Stopped => Self::Stopped,
+            Refused::Stopped(_) => Self::Stopped,
         }
     }
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let (status, _, _) = self.parts();
+        let status = self.status();
         let mut response = (status, Json(self.body())).into_response();
         if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
             let after = HeaderValue::from_static(RETRY_AFTER);

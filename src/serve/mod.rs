@@ -1,36 +1,44 @@
-//! The OpenAI-compatible server: `/v1/chat/completions` and `/v1/models`.
+//! The OpenAI-compatible server: `/v1/chat/completions`, `/v1/completions`, `/v1/models` and what
+//! clients of vLLM and llama.cpp look for beside them.
 //!
-//! Translates and nothing else: conversations are rendered and answered by `chat::local`. Follows
-//! OpenAI's API reference; the thought travels as `reasoning_content`, as DeepSeek and SGLang have
-//! it. A parameter that would change the answer and is not supported is refused by name, never
-//! ignored.
+//! Translates and nothing else: conversations are rendered and answered by `chat::local`, whose
+//! engine has threads of its own. Follows OpenAI's API reference. A parameter that would change the
+//! answer and is not supported is refused by name, never ignored.
 
+mod answers;
+mod body;
 mod chat_completions;
+mod completions;
+mod deliver;
 mod error;
+mod fields;
+mod gate;
+mod health;
 mod listen;
+mod meters;
 pub mod metrics;
 mod models;
 mod rehearsal;
-mod stream;
+mod stall;
+mod tokens;
 mod wire;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, any, get, post};
+use serde_json::json;
 
 pub use chat_completions::answer;
 pub use error::Error;
-pub use listen::listen;
-pub use models::{Card, Models, Offer};
+pub use gate::Gate;
+pub use listen::{Serving, listen};
+pub use models::{Card, Engine, Limits, Models, Offer, REQUESTS_MAX};
 pub use rehearsal::{Config, Summary, run};
-
-/// Longest body that is read: a context of 32k tokens is far below a megabyte.
-const BODY_BYTES_MAX: usize = 2 << 20;
 
 /// Decides whether a bearer key is good. May block.
 pub type KeyCheck = Arc<dyn Fn(&str) -> bool + Send + Sync>;
@@ -41,36 +49,59 @@ struct Server {
     check: Option<KeyCheck>,
 }
 
+/// What is found both under `/v1` and, as llama.cpp and vLLM have it, without.
+fn routes() -> [(&'static str, MethodRouter<Server>); 5] {
+    [
+        ("/chat/completions", post(chat_completions::create)),
+        ("/completions", post(completions::create)),
+        ("/models", get(list_models)),
+        ("/models/{id}", get(one_model)),
+        ("/tokenize", post(tokens::tokenize)),
+    ]
+}
+
 /// Everything under `/v1`. With a `check` every request needs a bearer key that passes it.
 pub fn router(models: Arc<Models>, check: Option<KeyCheck>) -> Router {
     let server = Server { models, check };
-    Router::new()
-        .route("/v1/chat/completions", post(chat_completions::create))
-        .route("/v1/models", get(list_models))
-        .route("/v1/models/{id}", get(one_model))
-        .route("/v1/{*rest}", axum::routing::any(no_route))
-        .method_not_allowed_fallback(no_method)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(server.clone(), guard))
-        .with_state(server)
+    let mut router = Router::new();
+    for (path, method) in routes() {
+        router = router.route(&format!("/v1{path}"), method);
+    }
+    let router = router
+        .route("/v1/detokenize", post(tokens::detokenize))
+        .route("/v1/tokenizer_info", get(tokens::tokenizer_info))
+        .route("/v1/{*rest}", any(no_route));
+    finish(router, server)
 }
 
-/// The server alone: [`router`], `/health`, `/metrics` and `/version`.
+/// The server alone: [`router`], the same without `/v1`, `/health`, `/load`, `/metrics`, `/version`
+/// and `/openapi.json`. Of these only the requests to models and tokenizers need a key.
 pub fn standalone(models: Arc<Models>, check: Option<KeyCheck>) -> Router {
-    let version = || async { axum::Json(serde_json::json!({ "version": VERSION })) };
-    let health = {
-        let models = Arc::clone(&models);
-        move || async move { health(&models) }
-    };
-    let metrics = {
-        let models = Arc::clone(&models);
-        move || async move { ([(header::CONTENT_TYPE, METRICS_TYPE)], metrics::text(&models)) }
-    };
-    router(models, check)
-        .route("/health", get(health))
-        .route("/metrics", get(metrics))
+    let server = Server { models: Arc::clone(&models), check: check.clone() };
+    let mut aliases = Router::new();
+    for (path, method) in routes() {
+        aliases = aliases.route(path, method);
+    }
+    let aliases = aliases
+        .route("/detokenize", post(tokens::detokenize))
+        .route("/tokenizer_info", get(tokens::tokenizer_info));
+    let open = Router::new()
+        .route("/health", get(health::health))
+        .route("/load", get(health::load))
+        .route("/metrics", get(scrape))
         .route("/version", get(version))
-        .fallback(no_route)
+        .route("/openapi.json", get(openapi))
+        .method_not_allowed_fallback(no_method)
+        .with_state(Server { models: Arc::clone(&models), check: None });
+    router(models, check).merge(finish(aliases, server)).merge(open).fallback(no_route)
+}
+
+fn finish(router: Router<Server>, server: Server) -> Router {
+    router
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(server.clone(), guard))
+        .with_state(server)
 }
 
 /// How Prometheus knows its text format.
@@ -78,20 +109,25 @@ pub const METRICS_TYPE: &str = "text/plain; version=0.0.4";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// 200 while every loaded engine can take requests.
-fn health(models: &Models) -> Response {
-    let load = models.load();
-    let body = axum::Json(serde_json::json!({
-        "status": "ok", "running": load.running, "waiting": load.waiting,
-        "generated_tokens": load.generated_tokens,
-    }));
-    (StatusCode::OK, body).into_response()
+/// What the server answers, in OpenAPI 3.1; written by hand, held to the routes by a test.
+const OPENAPI: &str = include_str!("openapi.json");
+
+async fn scrape(State(server): State<Server>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], metrics::text(&server.models))
+}
+
+async fn version() -> impl IntoResponse {
+    axum::Json(json!({ "version": VERSION }))
+}
+
+async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
 }
 
 async fn guard(State(server): State<Server>, request: Request, next: Next) -> Response {
     match authorize(&server, request.headers()).await {
         Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+        Err(error) => server.models.refuse(error).into_response(),
     }
 }
 
@@ -103,14 +139,13 @@ async fn authorize(server: &Server, headers: &HeaderMap) -> Result<(), Error> {
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
     });
     let Some(key) = key else { return Err(Error::NoKey) };
-    let good = tokio::task::spawn_blocking(move || check(&key)).await;
-    if good.map_err(|error| Error::Internal(error.into()))? { Ok(()) } else { Err(Error::BadKey) }
+    if blocking(move || Ok(check(&key))).await? { Ok(()) } else { Err(Error::BadKey) }
 }
 
 async fn list_models(State(server): State<Server>) -> Result<Response, Error> {
     let cards = blocking(move || server.models.cards()).await?;
     let data: Vec<serde_json::Value> = cards.iter().map(wire::model).collect();
-    Ok(axum::Json(serde_json::json!({ "object": "list", "data": data })).into_response())
+    Ok(axum::Json(json!({ "object": "list", "data": data })).into_response())
 }
 
 async fn one_model(

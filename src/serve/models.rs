@@ -6,22 +6,32 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
 use super::Error;
+use super::answers::Asking;
+use super::gate::Gate;
+use super::meters::{Meters, Rejections};
+use crate::chat::Model;
 use crate::chat::local::{LocalModel, Place};
 use crate::engine::Device;
-use crate::engine::worker::{Load, Meter};
+use crate::engine::worker::{Health, Load, Meter, QUEUE_MAX};
 use crate::hint;
 use crate::store::Store;
 
 /// Models held in memory at a time; the one that was not asked for longest goes first.
 const LOADED_MAX: usize = 2;
 
-/// Requests in flight at a time, over all models; each holds a thread.
-const REQUESTS_MAX: usize = 256;
+/// Requests in flight at a time, over all models, unless it is told otherwise: as many as an engine
+/// lets wait.
+pub const REQUESTS_MAX: usize = QUEUE_MAX;
+
+/// How long an engine may go without a step while there is work. The longest step that we know of,
+/// 512 tokens of a prompt through 32B on a processor of two cores, takes 20 s.
+const STEP_TIME: Duration = Duration::from_secs(30);
 
 /// A model that can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +53,8 @@ pub struct Card {
     pub created: i64,
     /// Whether it answers where no model is named.
     pub served: bool,
+    /// Tokens of conversation and answer at most, if it is loaded.
+    pub context: Option<usize>,
 }
 
 /// The models that can be asked.
@@ -54,6 +66,24 @@ pub struct Models {
     /// Held while a model is loaded, so that it is loaded once.
     loading: Mutex<()>,
     requests: Arc<Semaphore>,
+    gate: Arc<Gate>,
+    step_time: Duration,
+    rejections: Rejections,
+}
+
+/// How much a server takes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in flight at a time.
+    pub requests: usize,
+    /// How long an engine may go without a step while there is work, before it counts as stuck.
+    pub step_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { requests: REQUESTS_MAX, step_time: STEP_TIME }
+    }
 }
 
 #[derive(Default)]
@@ -63,10 +93,15 @@ struct Entries {
     /// The one asked last is last.
     loaded: Vec<(Offer, Arc<LocalModel>)>,
     /// Counters of those that were unloaded and may still be writing answers.
-    leaving: Vec<(String, Meter)>,
-    /// What those did that are gone, by name: counters never fall.
-    past: BTreeMap<String, Load>,
+    leaving: Vec<(Engine, Meter)>,
+    /// What those did that are gone: counters never fall.
+    past: BTreeMap<Engine, Load>,
+    /// What was measured of requests, by model.
+    meters: BTreeMap<String, Arc<Meters>>,
 }
+
+/// An engine: the name of its model, and which of the model's it is.
+pub type Engine = (String, usize);
 
 impl Entries {
     /// Unloads those that `unwanted` names. Answers that are being written keep their model until
@@ -75,31 +110,35 @@ impl Entries {
         let loaded = std::mem::take(&mut self.loaded);
         for (at, (offer, model)) in loaded.into_iter().enumerate() {
             if unwanted(at, &offer) {
-                self.leaving.push((offer.name, model.meter()));
+                self.leaving.extend(engines(&offer, &model));
             } else {
                 self.loaded.push((offer, model));
             }
         }
     }
 
-    /// What each model has done, by name.
-    fn loads(&mut self) -> BTreeMap<String, Load> {
+    /// What each engine has done.
+    fn loads(&mut self) -> BTreeMap<Engine, Load> {
         let (gone, leaving) =
             std::mem::take(&mut self.leaving).into_iter().partition(|(_, meter)| meter.is_final());
         self.leaving = leaving;
-        let gone: Vec<(String, Meter)> = gone;
-        for (name, meter) in gone {
-            *self.past.entry(name).or_default() += meter.load();
+        let gone: Vec<(Engine, Meter)> = gone;
+        for (engine, meter) in gone {
+            *self.past.entry(engine).or_default() += meter.load();
         }
         let mut loads = self.past.clone();
-        for (name, meter) in &self.leaving {
-            *loads.entry(name.clone()).or_default() += meter.load();
-        }
-        for (offer, model) in &self.loaded {
-            *loads.entry(offer.name.clone()).or_default() += model.load();
+        let here = self.loaded.iter().flat_map(|(offer, model)| engines(offer, model));
+        for (engine, meter) in self.leaving.iter().cloned().chain(here) {
+            *loads.entry(engine).or_default() += meter.load();
         }
         loads
     }
+}
+
+/// A model's engines with their counters.
+fn engines(offer: &Offer, model: &LocalModel) -> Vec<(Engine, Meter)> {
+    let meters = model.meters().into_iter().enumerate();
+    meters.map(|(number, meter)| ((offer.name.clone(), number), meter)).collect()
 }
 
 impl Models {
@@ -111,7 +150,16 @@ impl Models {
             entries: Mutex::default(),
             loading: Mutex::default(),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            gate: Gate::opened(),
+            step_time: Limits::default().step_time,
+            rejections: Rejections::default(),
         }
+    }
+
+    /// None yet, behind a closed gate.
+    pub fn loading(place: Place, limits: Limits) -> Self {
+        let requests = Arc::new(Semaphore::new(limits.requests));
+        Self { gate: Gate::loading(), requests, step_time: limits.step_time, ..Self::new(place) }
     }
 
     /// The finished runs of `store`, now and later.
@@ -137,12 +185,18 @@ impl Models {
     /// # Errors
     /// If the store cannot be read.
     pub fn cards(&self) -> Result<Vec<Card>, Error> {
-        let card = |(index, offer): (usize, Offer)| Card {
-            name: offer.name,
-            created: offer.created,
-            served: index == 0,
+        let offers = self.offers()?;
+        let entries = self.entries();
+        let card = |(index, offer): (usize, Offer)| {
+            let loaded = entries.loaded.iter().find(|(other, _)| *other == offer);
+            Card {
+                context: loaded.map(|(_, model)| model.context()),
+                name: offer.name,
+                created: offer.created,
+                served: index == 0,
+            }
         };
-        Ok(self.offers()?.into_iter().enumerate().map(card).collect())
+        Ok(offers.into_iter().enumerate().map(card).collect())
     }
 
     /// The model called `name`, or the one that answers by default; loads it if need be. Blocks.
@@ -177,9 +231,45 @@ impl Models {
         Ok(model)
     }
 
+    /// The door that requests come through.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// How long an engine may go without a step while there is work.
+    pub(super) fn step_time(&self) -> Duration {
+        self.step_time
+    }
+
+    /// Who answers a request for the model called `name` that came at `begun`. Blocks.
+    ///
+    /// # Errors
+    /// As [`Models::get`].
+    pub(super) fn ask(&self, name: Option<&str>, begun: Instant) -> Result<Asking, Error> {
+        let model = self.get(name)?;
+        let meters = Arc::clone(self.entries().meters.entry(model.name().to_owned()).or_default());
+        Ok(Asking { model, meters, begun })
+    }
+
+    /// Whether there is a place for one more request.
+    pub(super) fn check_room(&self) -> Result<(), Error> {
+        if self.requests.available_permits() == 0 { Err(Error::Busy) } else { Ok(()) }
+    }
+
     /// A place for one more request.
     pub(super) fn admit(&self) -> Result<OwnedSemaphorePermit, Error> {
         Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Error::Busy)
+    }
+
+    /// Counts a request that is turned away.
+    pub(super) fn refuse(&self, error: Error) -> Error {
+        self.rejections.count(error.status().as_u16());
+        error
+    }
+
+    /// How many requests were turned away, by reason.
+    pub(super) fn rejections(&self) -> &Rejections {
+        &self.rejections
     }
 
     /// How busy all models are together.
@@ -189,9 +279,21 @@ impl Models {
         sum
     }
 
-    /// How busy each model is that was ever loaded, and what it has done, by name.
-    pub fn loads(&self) -> BTreeMap<String, Load> {
+    /// How busy each engine is that was ever loaded, and what it has done.
+    pub fn loads(&self) -> BTreeMap<Engine, Load> {
         self.entries().loads()
+    }
+
+    /// What was measured of the requests to each model.
+    pub(super) fn meters(&self) -> BTreeMap<String, Arc<Meters>> {
+        self.entries().meters.clone()
+    }
+
+    /// Whether each loaded engine does its work.
+    pub fn health(&self) -> BTreeMap<Engine, Health> {
+        let entries = self.entries();
+        let here = entries.loaded.iter().flat_map(|(offer, model)| engines(offer, model));
+        here.map(|(engine, meter)| (engine, meter.health())).collect()
     }
 
     fn loaded(&self, offer: &Offer) -> Option<Arc<LocalModel>> {

@@ -1,5 +1,7 @@
-//! Tests of the server over the fake generator: real sockets, raw HTTP, so that nothing is hidden.
+//! Tests of the server over a parrot: real sockets, raw HTTP, so that nothing is hidden. What breaks
+//! servers is tested on the real binary, in `tests/it/serve`.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -9,8 +11,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::{KeyCheck, Models, Offer, standalone};
-use crate::chat::local::Place;
-use crate::chat::local::tests::model;
+use crate::chat::local::{LocalModel, Place};
 use crate::engine::Device;
 use crate::store::{NewRun, Store};
 
@@ -22,11 +23,18 @@ struct Server {
     _runtime: tokio::runtime::Runtime,
 }
 
-/// A server of the model `fake` with this context and number of slots.
-fn server(context: usize, slots: usize, check: Option<KeyCheck>) -> Server {
-    let models = Arc::new(Models::new(Place::on(Device::Cpu)));
-    let offer = Offer { name: "fake".into(), dir: "fake".into(), created: 7 };
-    models.add_loaded(offer, model(context, slots));
+/// A server of the model `fake`, a parrot with this context.
+fn server(context: usize, check: Option<KeyCheck>) -> Server {
+    over(&format!("parrot:step-ms=0,context={context}"), check)
+}
+
+/// A server of the model `fake`, which is this parrot.
+fn over(parrot: &str, check: Option<KeyCheck>) -> Server {
+    let place = Place::on(Device::Cpu);
+    let models = Arc::new(Models::new(place));
+    let offer = Offer { name: "fake".into(), dir: parrot.into(), created: 7 };
+    let model = LocalModel::open("fake", std::path::Path::new(parrot), place).unwrap();
+    models.add_loaded(offer, model);
     let router = standalone(Arc::clone(&models), check);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -77,7 +85,7 @@ impl Server {
 
 fn question(more: &Value) -> Value {
     let mut body = json!({
-        "model": "fake", "messages": [{ "role": "user", "content": "why?" }], "max_tokens": 12,
+        "model": "fake", "messages": [{ "role": "user", "content": "why is that so?" }], "max_tokens": 12,
         "temperature": 0,
     });
     for (key, value) in more.as_object().unwrap() {
@@ -88,7 +96,7 @@ fn question(more: &Value) -> Value {
 
 #[test]
 fn a_question_gets_an_answer_in_openais_shape() {
-    let server = server(128, 2, None);
+    let server = server(128, None);
     let (status, answer) = server.chat(&question(&json!({})));
     assert_eq!(status, 200, "{answer}");
     assert_eq!(answer["object"], "chat.completion");
@@ -96,7 +104,7 @@ fn a_question_gets_an_answer_in_openais_shape() {
     assert!(answer["id"].as_str().unwrap().starts_with("chatcmpl-"));
     let choice = &answer["choices"][0];
     assert_eq!(choice["message"]["role"], "assistant");
-    assert!(choice["message"]["content"].is_string());
+    assert_eq!(choice["message"]["content"], "why is that ");
     assert_eq!(choice["finish_reason"], "length");
     assert_eq!(answer["usage"]["completion_tokens"], 12);
     let total = answer["usage"]["prompt_tokens"].as_u64().unwrap() + 12;
@@ -105,7 +113,7 @@ fn a_question_gets_an_answer_in_openais_shape() {
 
 #[test]
 fn a_stream_says_what_the_whole_answer_says() {
-    let server = server(128, 2, None);
+    let server = server(128, None);
     let (_, whole) = server.chat(&question(&json!({})));
     let options = json!({ "stream": true, "stream_options": { "include_usage": true } });
     let mut lines = server.streamed(&question(&options));
@@ -129,19 +137,22 @@ fn a_stream_says_what_the_whole_answer_says() {
 
 #[test]
 fn a_stop_text_ends_the_answer() {
-    let server = server(128, 2, None);
+    let server = server(128, None);
     let (_, whole) = server.chat(&question(&json!({})));
-    let content = whole["choices"][0]["message"]["content"].as_str().unwrap();
-    let stop: String = content.chars().skip(2).take(2).collect();
-    let expected: String = content.split(&stop).next().unwrap().to_owned();
-    let (_, cut) = server.chat(&question(&json!({ "stop": [stop] })));
-    assert_eq!(cut["choices"][0]["message"]["content"], expected);
-    assert_eq!(cut["choices"][0]["finish_reason"], "stop");
+    assert_eq!(whole["choices"][0]["stop_reason"], Value::Null);
+    for (include, expected) in [(false, "why "), (true, "why is")] {
+        let more = json!({ "stop": ["so", "is"], "include_stop_str_in_output": include });
+        let (_, cut) = server.chat(&question(&more));
+        let choice = &cut["choices"][0];
+        assert_eq!(choice["message"]["content"], expected);
+        assert_eq!(choice["finish_reason"], "stop");
+        assert_eq!(choice["stop_reason"], "is");
+    }
 }
 
 #[track_caller]
 fn check_refused(more: &Value, status: u16, param: &str, code: &str) {
-    let server = server(64, 1, None);
+    let server = server(64, None);
     let (found, body) = server.chat(&question(more));
     let error = &body["error"];
     assert_eq!((found, &error["param"], &error["code"]), (status, &json!(param), &json!(code)));
@@ -155,20 +166,31 @@ fn what_cannot_be_is_refused_by_name() {
     bad(json!({ "messages": [] }), "messages");
     bad(json!({ "messages": "why?" }), "messages");
     bad(json!({ "messages": ["why?"] }), "messages[0]");
-    bad(json!({ "messages": [{ "role": "tool", "content": "x" }] }), "messages[0].role");
+    bad(json!({ "messages": [{ "role": "robot", "content": "x" }] }), "messages[0].role");
     bad(json!({ "messages": [{ "role": "user", "content": 4 }] }), "messages[0].content");
-    bad(
-        json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }),
-        "messages[0].content",
-    );
-    bad(json!({ "messages": [{ "role": "assistant", "content": "x" }] }), "messages[0].role");
     bad(json!({ "temperature": 2.5 }), "temperature");
     bad(json!({ "temperature": "hot" }), "temperature");
     bad(json!({ "top_p": 0 }), "top_p");
     bad(json!({ "max_tokens": 0 }), "max_tokens");
     bad(json!({ "max_tokens": -1 }), "max_tokens");
     bad(json!({ "max_completion_tokens": 1.5 }), "max_completion_tokens");
-    bad(json!({ "stop": ["a", "b", "c", "d", "e"] }), "stop");
+    bad(json!({ "stop": vec!["a"; 17] }), "stop");
+    bad(json!({ "stop": [""] }), "stop");
+    bad(json!({ "n": 0 }), "n");
+    bad(json!({ "n": 129 }), "n");
+    bad(json!({ "logprobs": true, "top_logprobs": 21 }), "top_logprobs");
+    bad(json!({ "top_logprobs": 2 }), "top_logprobs");
+    bad(json!({ "logit_bias": { "foo": 0 } }), "logit_bias.foo");
+    bad(json!({ "logit_bias": { "1": 101 } }), "logit_bias.1");
+    bad(json!({ "logit_bias": { "300": 1 } }), "logit_bias");
+    bad(json!({ "stop_token_ids": [300] }), "stop_token_ids");
+    bad(json!({ "stop_token_ids": [-1] }), "stop_token_ids[0]");
+    bad(json!({ "min_p": 1.5 }), "min_p");
+    bad(json!({ "top_k": -2 }), "top_k");
+    bad(json!({ "repetition_penalty": 0 }), "repetition_penalty");
+    bad(json!({ "presence_penalty": 2.1 }), "presence_penalty");
+    bad(json!({ "min_tokens": 13 }), "min_tokens");
+    bad(json!({ "continue_final_message": true }), "continue_final_message");
     bad(json!({ "seed": "x" }), "seed");
     bad(json!({ "stream": "yes" }), "stream");
     bad(json!({ "stream_options": { "include_usage": true } }), "stream_options");
@@ -180,17 +202,18 @@ fn what_is_not_supported_is_refused_by_name() {
     let refused = |more: Value, param: &str| {
         check_refused(&more, 400, param, "unsupported_parameter");
     };
-    refused(json!({ "n": 2 }), "n");
-    refused(json!({ "logprobs": true }), "logprobs");
+    refused(json!({ "best_of": 2 }), "best_of");
+    refused(json!({ "guided_json": {} }), "guided_json");
+    let image = json!([{ "role": "user", "content": [{ "type": "image_url" }] }]);
+    refused(json!({ "messages": image }), "messages[0].content");
     refused(json!({ "tools": [{ "type": "function" }] }), "tools");
     refused(json!({ "response_format": { "type": "json_object" } }), "response_format");
-    refused(json!({ "frequency_penalty": 0.5 }), "frequency_penalty");
     check_refused(&json!({ "temprature": 1 }), 400, "temprature", "unknown_parameter");
 }
 
 #[test]
 fn what_changes_nothing_is_taken() {
-    let server = server(128, 1, None);
+    let server = server(128, None);
     let neutral = json!({
         "n": 1, "logprobs": false, "tools": [], "user": "me", "frequency_penalty": 0,
         "response_format": { "type": "text" }, "metadata": { "a": "b" }, "stop": null,
@@ -209,7 +232,7 @@ fn what_changes_nothing_is_taken() {
 fn a_conversation_beyond_the_context_names_tokens_and_limit() {
     let long = json!({ "messages": [{ "role": "user", "content": "x".repeat(80) }] });
     check_refused(&long, 400, "messages", "context_length_exceeded");
-    let server = server(64, 1, None);
+    let server = server(64, None);
     let (_, body) = server.chat(&question(&long));
     let message = body["error"]["message"].as_str().unwrap();
     assert!(message.contains("64 tokens"), "{message}");
@@ -222,7 +245,7 @@ fn an_unknown_model_is_not_found() {
 
 #[test]
 fn without_a_name_the_first_model_answers() {
-    let server = server(128, 1, None);
+    let server = server(128, None);
     let mut body = question(&json!({}));
     body.as_object_mut().unwrap().remove("model");
     assert_eq!(server.chat(&body).1["model"], "fake");
@@ -230,7 +253,7 @@ fn without_a_name_the_first_model_answers() {
 
 #[test]
 fn bodies_that_are_no_json_objects_are_refused() {
-    let server = server(64, 1, None);
+    let server = server(64, None);
     let json = "content-type: application/json\r\n";
     for body in ["", "{", "null", "42", "[]", "\"why\"", "{\"messages\": [\"\\ud800\"]}"] {
         let (status, _, reply) = server.send("POST", "/v1/chat/completions", json, body.as_bytes());
@@ -247,7 +270,7 @@ fn bodies_that_are_no_json_objects_are_refused() {
 
 #[test]
 fn a_body_without_end_is_refused_at_its_length() {
-    let server = server(64, 1, None);
+    let server = server(64, None);
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\n\
@@ -260,11 +283,12 @@ fn a_body_without_end_is_refused_at_its_length() {
 
 #[test]
 fn models_are_listed_and_found() {
-    let server = server(64, 1, None);
+    let server = server(64, None);
     let (status, _, body) = server.send("GET", "/v1/models", "", b"");
     let list: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &list["object"]), (200, &json!("list")));
-    let fake = json!({ "id": "fake", "object": "model", "created": 7, "owned_by": "thinkery" });
+    let fake = json!({ "id": "fake", "object": "model", "created": 7, "owned_by": "thinkery",
+        "max_model_len": 64 });
     assert_eq!(list["data"], json!([fake]));
     let (_, _, body) = server.send("GET", "/v1/models/fake", "", b"");
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), fake);
@@ -273,7 +297,7 @@ fn models_are_listed_and_found() {
 
 #[test]
 fn unknown_paths_and_methods_answer_in_the_envelope() {
-    let server = server(64, 1, None);
+    let server = server(64, None);
     for (method, path, status) in [
         ("GET", "/v1/nothing", 404),
         ("GET", "/nothing", 404),
@@ -292,7 +316,7 @@ fn unknown_paths_and_methods_answer_in_the_envelope() {
 #[test]
 fn where_keys_are_required_only_the_right_one_opens() {
     let check: KeyCheck = Arc::new(|key| key == "secret");
-    let server = server(64, 1, Some(check));
+    let server = server(64, Some(check));
     for (header, status) in [
         ("", 401),
         ("authorization: Bearer wrong\r\n", 401),
@@ -311,6 +335,45 @@ fn where_keys_are_required_only_the_right_one_opens() {
     assert_eq!(server.send("GET", "/health", "", b"").0, 200);
 }
 
+#[test]
+fn counters_never_fall_when_models_come_and_go() {
+    let server = server(128, None);
+    // There is room for two: with every question the one asked longest ago goes.
+    for name in ["second", "third"] {
+        let dir = "parrot:step-ms=0,context=128".into();
+        server.models.offer(Offer { name: name.into(), dir, created: 7 });
+    }
+    let mut before = BTreeMap::new();
+    for round in 1..=2 {
+        for name in ["fake", "second", "third"] {
+            assert_eq!(server.chat(&question(&json!({ "model": name }))).0, 200);
+            until_idle(&server.models);
+            let counts: BTreeMap<_, _> = server
+                .models
+                .loads()
+                .into_iter()
+                .map(|(e, load)| (e, load.generated_tokens))
+                .collect();
+            assert_eq!(counts[&(name.to_owned(), 0)], 12 * round, "{name}");
+            let fell = before.iter().filter(|(engine, count)| counts[*engine] < **count);
+            assert_eq!(fell.count(), 0, "{before:?} became {counts:?}");
+            before = counts;
+        }
+    }
+    assert_eq!(server.models.health().len(), 2);
+    let (_, _, text) = server.send("GET", "/metrics", "", b"");
+    for name in ["fake", "second", "third"] {
+        for line in [
+            format!("vllm:generation_tokens_total{{model_name=\"{name}\",engine=\"0\"}} 24"),
+            format!(
+                "vllm:request_success_total{{model_name=\"{name}\",finished_reason=\"length\"}} 2"
+            ),
+        ] {
+            assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
+        }
+    }
+}
+
 /// Waits until nothing runs any more.
 #[track_caller]
 fn until_idle(models: &Models) {
@@ -323,10 +386,11 @@ fn until_idle(models: &Models) {
 
 #[test]
 fn a_client_that_hangs_up_ends_its_answer() {
-    // A context that takes the fake hours to fill.
+    // An answer that takes the parrot a minute.
     for stream in [true, false] {
-        let server = server(100_000_000, 1, None);
-        let endless = question(&json!({ "max_tokens": 90_000_000, "stream": stream }));
+        let server = over("parrot:step-ms=15,context=4096", None);
+        let long = json!({ "max_tokens": 4000, "ignore_eos": true, "stream": stream });
+        let endless = question(&long);
         let json = "content-type: application/json\r\n";
         let body = endless.to_string();
         let connection = server.open("POST", "/v1/chat/completions", json, body.as_bytes());
@@ -343,7 +407,7 @@ fn a_client_that_hangs_up_ends_its_answer() {
 
 #[test]
 fn a_burst_is_answered_or_told_to_come_back() {
-    let server = server(256, 2, None);
+    let server = server(256, None);
     let body = question(&json!({ "max_tokens": 100 })).to_string();
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let one = || {

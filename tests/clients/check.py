@@ -1,6 +1,7 @@
 """Runs a small rehearsal with the real binary, then lets real clients use what it left behind.
 
 Run by scripts/test-clients, which installs the clients. The scores of so small a run mean nothing.
+With the argument `answers` there is no rehearsal, only what needs no engine.
 """
 
 import json
@@ -9,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.request
 
-import datasets
 import openai
 
 BIN = os.environ["THINKERY_BIN"]
@@ -33,6 +34,96 @@ def thinkery(data, *words):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def said(text):
+    return [{"role": "user", "content": text}]
+
+
+def call(url, body=None):
+    """The JSON that a URL answers."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
+
+
+class Parrot:
+    """An openai client of a server that repeats what it is told."""
+
+    def __enter__(self):
+        self.server = subprocess.Popen(
+            [BIN, "--json", "serve", "parrot:step-ms=0", "--listen", "127.0.0.1:0"],
+            stdout=subprocess.PIPE, text=True,
+        )
+        address = json.loads(self.server.stdout.readline())["listening"]
+        return openai.OpenAI(base_url=f"{address}/v1", api_key="none")
+
+    def __exit__(self, *_):
+        self.server.terminate()
+        code = self.server.wait(timeout=30)
+        if code != 0:
+            raise AssertionError(f"the server ended with {code}")
+
+
+class Answers(unittest.TestCase):
+    """Needs no engine: what is asked of a parrot."""
+
+    def test_openai_sees_every_shape_of_an_answer(self):
+        with Parrot() as client:
+            ask = {"model": "parrot", "temperature": 0, "messages": said("hello")}
+            several = client.chat.completions.create(**ask, n=3, logprobs=True, top_logprobs=2)
+            self.assertEqual([c.message.content for c in several.choices], ["hello"] * 3)
+            for choice in several.choices:
+                text = b"".join(bytes(token.bytes) for token in choice.logprobs.content)
+                self.assertEqual(text, b"hello")
+                self.assertTrue(all(len(t.top_logprobs) == 2 for t in choice.logprobs.content))
+            texts, usage = {0: "", 1: ""}, None
+            options = {"include_usage": True}
+            for chunk in client.chat.completions.create(
+                **ask, n=2, stream=True, stream_options=options
+            ):
+                usage = chunk.usage or usage
+                for choice in chunk.choices:
+                    texts[choice.index] += choice.delta.content or ""
+            self.assertEqual((texts, usage.completion_tokens), ({0: "hello", 1: "hello"}, 10))
+            thought = {**ask, "messages": said("<think>hm</think>yes")}
+            message = client.chat.completions.create(**thought).choices[0].message
+            self.assertEqual((message.reasoning_content, message.content), ("hm", "yes"))
+            with self.assertRaises(openai.BadRequestError) as caught:
+                client.chat.completions.create(**ask, tools=[{"type": "function"}])
+            self.assertEqual(caught.exception.param, "tools")
+
+    def test_openai_completes_with_echo(self):
+        with Parrot() as client:
+            ask = {"model": "parrot", "temperature": 0, "max_tokens": 1, "echo": True}
+            answer = client.completions.create(**ask, prompt=["ab", "xy"], logprobs=1)
+            self.assertEqual([choice.text for choice in answer.choices], ["abc", "xyz"])
+            logprobs = answer.choices[0].logprobs
+            self.assertEqual(logprobs.tokens, ["a", "b", "c"])
+            self.assertIsNone(logprobs.token_logprobs[0])
+            self.assertEqual(logprobs.text_offset, [0, 1, 2])
+
+    def test_lm_evals_tokenizer_calls_are_answered(self):
+        """The three calls of its remote tokenizer, and how it reads likelihoods."""
+        with Parrot() as client:
+            base = str(client.base_url).removesuffix("/v1/")
+            info = call(f"{base}/tokenizer_info")
+            self.assertEqual(info["eos_token"], "<|im_end|>")
+            self.assertIn("bos_token", info)
+            self.assertIn("im_start", info["chat_template"])
+            ask = {"prompt": "a b", "add_special_tokens": False}
+            tokens = call(f"{base}/tokenize", ask)["tokens"]
+            self.assertEqual(call(f"{base}/detokenize", {"tokens": tokens})["prompt"], "a b")
+            # A context of one token and a continuation of two.
+            body = {"model": "parrot", "prompt": [tokens], "max_tokens": 1, "temperature": 0,
+                    "logprobs": 1, "seed": 1234, "echo": True}
+            logprobs = call(f"{base}/v1/completions", body)["choices"][0]["logprobs"]
+            given = logprobs["token_logprobs"][1:-1]
+            tops = logprobs["top_logprobs"][1:-1]
+            self.assertEqual(len(given), 2)
+            greedy = [max(top.values()) == one for one, top in zip(given, tops)]
+            self.assertEqual(greedy, [False, False])
+
+
 class Clients(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -51,6 +142,8 @@ class Clients(unittest.TestCase):
         self.assertEqual(len(states), 7)
 
     def test_datasets_reads_the_export(self):
+        import datasets
+
         rows = thinkery(self.data, "dataset", "list")["datasets"]
         verified = next(row for row in rows if row["arm"] == "verified")
         out = os.path.join(self.folder.name, "export")
@@ -102,9 +195,10 @@ class Clients(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    result = unittest.TextTestRunner(verbosity=2).run(
-        unittest.defaultTestLoader.loadTestsFromTestCase(Clients)
-    )
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    wanted = [Answers] if "answers" in sys.argv[1:] else [Answers, Clients]
+    tests = unittest.TestSuite(load(case) for case in wanted)
+    result = unittest.TextTestRunner(verbosity=2).run(tests)
     failed = len(result.failures) + len(result.errors)
     print(f"{result.testsRun - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)

@@ -133,8 +133,12 @@ impl TestEnv {
 
     /// Starts `thinkery ARGS…` and leaves it running; its standard error goes to `stderr.txt`.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
+        self.spawn(self.command(args))
+    }
+
+    /// Starts a command of [`TestEnv::command`] and leaves it running.
+    pub(crate) fn spawn(&self, mut command: Command) -> Running {
         let log = std::fs::File::create(self.path().join("stderr.txt")).unwrap();
-        let mut command = self.command(args);
         command.stdout(Stdio::piped()).stderr(log);
         Running(command.spawn().unwrap())
     }

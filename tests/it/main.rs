@@ -32,6 +32,7 @@ mod parallel;
 #[cfg(feature = "cpu")]
 mod resume;
 mod reviews;
+mod serve;
 mod slots;
 mod train;
 mod up;

@@ -96,7 +96,7 @@ fn a_served_model_speaks_openais_protocol() {
         ("vllm:generation_tokens_total", "completion_tokens"),
     ] {
         let tokens = 2 * whole["usage"][of].as_u64().unwrap();
-        let line = format!("{name}{{model_name=\"tiny\"}} {tokens}");
+        let line = format!("{name}{{model_name=\"tiny\",engine=\"0\"}} {tokens}");
         assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
     }
 

@@ -1,30 +1,31 @@
-//! A model on this machine: tokenizer, template and an engine thread under one name.
+//! A model on this machine: tokenizer, template and engine threads under one name.
 //!
-//! Blocking, as the engine is. Knows nothing of HTTP; the server asks it for a [`Stream`].
+//! Knows nothing of HTTP; the server asks it for [`Events`] and tells them with a [`Teller`]. With
+//! several devices there is a whole model on each, and the one with the least to do is asked.
 
+mod many;
+mod parrot;
+mod settings;
 mod stream;
+mod teller;
 
-use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, anyhow};
 
 use super::defaults::Defaults;
-use super::template::Template;
+use super::template::{Arguments, Opening, Prompt, Template};
 use super::tokenizer::{END_OF_TEXT, IM_END, Tokenizer};
-use super::{Answer, Model, Request};
-use crate::engine::worker::{self, Worker};
-use crate::engine::{self, Device, Room, Sampling, WeightType, dummy};
+use super::{Message, Request};
+use crate::engine::worker::{self, Events, Worker};
+use crate::engine::{self, Device, Generator, Room, Sampling, WeightType, dummy};
 use crate::hint::Hinted;
 
-pub use stream::{Piece, Stream};
-
-/// How long the oldest of many answers is waited for before the others are looked at. Shorter than
-/// a decode step of any model worth asking in parallel.
-const POLL: Duration = Duration::from_millis(2);
+pub use parrot::{PARROT, Parrot};
+pub use settings::Settings;
+pub use stream::Stream;
+pub use teller::{Teller, Told};
 
 /// Why a model does not take a request.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +38,39 @@ pub enum Refused {
         /// What the model takes, of which one must remain for the answer.
         limit: usize,
     },
+    /// An id is no token of the model.
+    #[error("`{id}` in `{field}` is no token: the model's vocabulary has {vocabulary}")]
+    BadId {
+        /// Where it stands.
+        field: &'static str,
+        /// The id.
+        id: u32,
+        /// Ids are below this.
+        vocabulary: usize,
+    },
     /// The template does not take the conversation.
     #[error("{0:#}")]
     BadConversation(anyhow::Error),
+    /// The request makes no sense for this model.
+    #[error("{why}")]
+    BadRequest {
+        /// Where it stands.
+        field: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// Too many requests are waiting.
     #[error("too many requests are waiting")]
     Busy,
-    /// The engine's thread has ended.
-    #[error("the engine has stopped")]
-    Stopped,
+    /// The engine's thread has ended, or takes no more requests.
+    #[error("{0}")]
+    Stopped(String),
+}
+
+impl Refused {
+    fn bad(field: &'static str, why: String) -> Self {
+        Self::BadRequest { field, why }
+    }
 }
 
 /// Where and how a model is loaded.
@@ -59,12 +84,14 @@ pub struct Place {
     pub threads: usize,
     /// What weights are kept and computed as.
     pub weights: WeightType,
+    /// Bytes for keys and values; as many as are worth having if not given.
+    pub cache_bytes: Option<u64>,
 }
 
 impl Place {
     /// All of `device`, with the model's own limit.
     pub fn on(device: Device) -> Self {
-        Self { device, max_context: None, threads: 0, weights: WeightType::Auto }
+        Self { device, max_context: None, threads: 0, weights: WeightType::Auto, cache_bytes: None }
     }
 }
 
@@ -73,7 +100,10 @@ pub struct LocalModel {
     name: String,
     tokenizer: Tokenizer,
     template: Template,
-    worker: Worker,
+    /// One for each device.
+    workers: Vec<Worker>,
+    /// Requests so far: of those with equally little to do, each is asked in turn.
+    turn: AtomicUsize,
     stop_ids: Vec<u32>,
     context: usize,
     defaults: Defaults,
@@ -85,6 +115,22 @@ impl LocalModel {
     /// # Errors
     /// If a file of the model is missing or wrong, or the device is not there.
     pub fn open(name: &str, dir: &Path, place: Place) -> anyhow::Result<Self> {
+        Self::open_on(name, dir, place, &[place.device])
+    }
+
+    /// Loads the model once on each of `devices`, which share the requests.
+    ///
+    /// # Errors
+    /// As [`LocalModel::open`].
+    pub fn open_on(
+        name: &str,
+        dir: &Path,
+        place: Place,
+        devices: &[Device],
+    ) -> anyhow::Result<Self> {
+        if let Some(parrot) = parrot::named(dir) {
+            return parrot?.open(name, devices.len(), place.max_context);
+        }
         if dummy::named(dir).is_none() && !dir.is_dir() {
             return Err(Hinted::new(
                 format!("there is no model folder `{}`", dir.display()),
@@ -92,29 +138,42 @@ impl LocalModel {
             )
             .into());
         }
-        let (context, weights) = (place.max_context, place.weights);
-        let room = Room { context, weights, ..Room::default() };
-        let generator = engine::open_generator(place.device, dir, room).map_err(explained)?;
+        let Place { max_context: context, weights, cache_bytes, .. } = place;
+        let room = Room { context, weights, cache_bytes, ..Room::default() };
+        let mut generators = Vec::new();
+        for device in devices {
+            generators.push(engine::open_generator(*device, dir, room).map_err(explained)?);
+        }
         let tokenizer = Tokenizer::open(dir)?;
         let template = Template::open(dir)?;
-        let worker = Worker::start_on(generator, place.threads)
-            .context("could not start the engine's thread")?;
-        let mut model = Self::over(name, tokenizer, template, worker);
+        let start = |generator: Box<dyn Generator>| Worker::start_on(generator, place.threads);
+        let workers = generators.into_iter().map(start).collect::<Result<_, _>>();
+        let workers = workers.context("could not start the engine's thread")?;
+        let mut model = Self::over(name, tokenizer, template, workers);
         model.defaults = Defaults::open(dir)?;
         Ok(model)
     }
 
-    /// A model over an engine thread that runs already.
-    pub fn over(name: &str, tokenizer: Tokenizer, template: Template, worker: Worker) -> Self {
-        let mut stop_ids = worker.info().eos_ids.clone();
+    /// A model over engine threads that run already, all of the same model.
+    ///
+    /// # Panics
+    /// Without any.
+    pub fn over(
+        name: &str,
+        tokenizer: Tokenizer,
+        template: Template,
+        workers: Vec<Worker>,
+    ) -> Self {
+        let mut stop_ids = workers[0].info().eos_ids.clone();
         // A folder whose configuration names only one of Qwen's two would never stop at the other.
         let ends = [Some(IM_END), Some(END_OF_TEXT), template.eos()];
         stop_ids.extend(ends.into_iter().flatten().filter_map(|token| tokenizer.id(token)));
         stop_ids.sort_unstable();
         stop_ids.dedup();
-        let context = worker.context();
-        let (name, defaults) = (name.to_owned(), Defaults::default());
-        Self { name, tokenizer, template, worker, stop_ids, context, defaults }
+        let context = workers.iter().map(Worker::context).min().unwrap_or(0);
+        let (name, turn) = (name.to_owned(), AtomicUsize::new(0));
+        let defaults = Defaults::default();
+        Self { name, tokenizer, template, workers, turn, stop_ids, context, defaults }
     }
 
     /// Tokens of conversation and answer together at most.
@@ -127,111 +186,141 @@ impl LocalModel {
         &self.defaults
     }
 
+    /// Ids are below this; some of them may stand for no token.
+    pub fn vocabulary(&self) -> usize {
+        self.workers[0].info().vocabulary
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// How busy its engine is.
-    pub fn load(&self) -> worker::Load {
-        self.worker.load()
+    /// The chat template.
+    pub fn template(&self) -> &Template {
+        &self.template
     }
 
-    /// The engine's counters, to be read on after the model is gone.
-    pub fn meter(&self) -> worker::Meter {
-        self.worker.meter()
+    /// The counters of its engines, to be read on after the model is gone.
+    pub fn meters(&self) -> Vec<worker::Meter> {
+        self.workers.iter().map(Worker::meter).collect()
     }
 
-    /// Begins to answer. `stop` are texts at which the answer ends; they are not part of it.
+    /// The conversation up to where the model goes on.
+    ///
+    /// # Errors
+    /// [`Refused::BadConversation`].
+    pub fn conversation(
+        &self,
+        messages: &[Message],
+        opening: Opening,
+        arguments: &Arguments,
+    ) -> Result<Prompt, Refused> {
+        let prompt = self.template.prompt_with(&self.tokenizer, messages, opening, arguments);
+        prompt.map_err(Refused::BadConversation)
+    }
+
+    /// The ids of a text as the model sees it: the names of special tokens in it are special
+    /// tokens. `begin` puts the token before it that begins a text, if there is one.
+    ///
+    /// # Errors
+    /// [`Refused::BadRequest`] if the tokenizer cannot write it.
+    pub fn encode_prompt(&self, text: &str, begin: bool) -> Result<Vec<u32>, Refused> {
+        let bad = |error: anyhow::Error| Refused::bad("prompt", format!("{error:#}"));
+        let mut ids = self.tokenizer.encode_template(text).map_err(bad)?;
+        let first = self.tokenizer.first();
+        if let Some(first) = first.filter(|first| begin && ids.first() != Some(first)) {
+            ids.insert(0, first);
+        }
+        Ok(ids)
+    }
+
+    /// Whether all of `ids` are in the vocabulary.
+    ///
+    /// # Errors
+    /// [`Refused::BadId`].
+    pub fn check_ids(&self, field: &'static str, ids: &[u32]) -> Result<(), Refused> {
+        let vocabulary = self.vocabulary();
+        match ids.iter().find(|id| **id as usize >= vocabulary) {
+            Some(id) => Err(Refused::BadId { field, id: *id, vocabulary }),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins to go on from `prompt`, on the engine with the least to do. `notify` is called on its
+    /// thread after each event and must not wait.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn stream(&self, request: &Request, stop: &[String]) -> Result<Stream<'_>, Refused> {
-        let prompt = self.prompt(request)?;
-        let prompt_tokens = prompt.len();
-        let job = self.job(request, prompt);
-        let events = self.worker.try_submit(job).map_err(|refused| match refused {
-            worker::Refused::Full => Refused::Busy,
-            worker::Refused::TooLong { tokens, limit, .. } => Refused::TooLong { tokens, limit },
-            worker::Refused::BadRequest(why) => Refused::BadConversation(anyhow!(why)),
-            worker::Refused::Draining | worker::Refused::Dead(_) => Refused::Stopped,
-        })?;
-        Ok(Stream::new(&self.tokenizer, events, prompt_tokens, stop))
+    pub fn begin(
+        &self,
+        prompt: Vec<u32>,
+        settings: &Settings,
+        notify: Box<dyn Fn() + Send>,
+    ) -> Result<Events, Refused> {
+        let request = self.request(prompt, settings)?;
+        let events = self.least_busy().try_submit_with(request, notify);
+        Ok(events?)
     }
 
-    /// The ids of the conversation, if they leave room for an answer.
-    ///
-    /// # Errors
-    /// [`Refused::TooLong`] and [`Refused::BadConversation`].
-    pub fn prompt(&self, request: &Request) -> Result<Vec<u32>, Refused> {
-        let prompt = self.template.prompt(&self.tokenizer, &request.messages);
-        let prompt = prompt.map_err(Refused::BadConversation)?;
-        if prompt.len() >= self.context {
-            return Err(Refused::TooLong { tokens: prompt.len(), limit: self.context });
+    /// The engine's request.
+    fn request(&self, prompt: Vec<u32>, settings: &Settings) -> Result<worker::Request, Refused> {
+        let mut sampling = settings.sampling.clone();
+        let (tokens, limit) = (prompt.len(), self.context);
+        let room = limit.saturating_sub(tokens);
+        if tokens > limit || room == 0 && sampling.max_tokens > 0 {
+            return Err(Refused::TooLong { tokens, limit });
         }
-        Ok(prompt)
+        if sampling.min_tokens > sampling.max_tokens {
+            let Sampling { min_tokens, max_tokens, .. } = sampling;
+            let why = format!("`min_tokens` is {min_tokens}, but `max_tokens` is {max_tokens}");
+            return Err(Refused::bad("min_tokens", why));
+        }
+        sampling.max_tokens = sampling.max_tokens.min(room);
+        let biased: Vec<u32> = sampling.logit_bias.iter().map(|(id, _)| *id).collect();
+        self.check_ids("logit_bias", &biased)?;
+        self.check_ids("stop_token_ids", &sampling.stop_ids)?;
+        if !sampling.ignore_eos {
+            sampling.stop_ids.extend(&self.stop_ids);
+        }
+        Ok(worker::Request { prompt, sampling })
     }
 
-    fn job(&self, request: &Request, prompt: Vec<u32>) -> worker::Request {
-        let room = self.context - prompt.len();
-        let sampling = Sampling {
-            temperature: request.temperature,
-            top_p: request.top_p,
-            seed: request.seed,
-            max_tokens: room.min(request.max_tokens as usize),
-            stop_ids: self.stop_ids.clone(),
-            ..Sampling::default()
-        };
-        worker::Request { prompt, sampling }
+    fn least_busy(&self) -> &Worker {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let number = self.workers.len();
+        let others = (0..number).map(|at| &self.workers[(turn + at) % number]);
+        others.min_by_key(|worker| worker.unfinished()).expect("a model has an engine")
     }
 
-    /// As [`LocalModel::stream`], but waits for room in the queue.
+    /// Begins to answer, waiting for room in the queue.
     fn submit(&self, request: &Request) -> anyhow::Result<Stream<'_>> {
-        let prompt = self.prompt(request)?;
-        let prompt_tokens = prompt.len();
-        let events = self.worker.submit(self.job(request, prompt))?;
-        Ok(Stream::new(&self.tokenizer, events, prompt_tokens, &[]))
+        let prompt =
+            self.conversation(&request.messages, Opening::Answer, &Arguments::default())?;
+        let settings = Settings {
+            sampling: Sampling {
+                temperature: request.temperature,
+                top_p: request.top_p,
+                seed: request.seed,
+                max_tokens: request.max_tokens as usize,
+                ..Sampling::default()
+            },
+            ..Settings::default()
+        };
+        let prompt_tokens = prompt.ids.len();
+        let events = self.least_busy().submit(self.request(prompt.ids, &settings)?)?;
+        Ok(Stream::new(&self.tokenizer, events, &settings, (prompt_tokens, prompt.in_thought)))
     }
 }
 
-impl Model for LocalModel {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn answer_many(
-        &self,
-        requests: &[Request],
-        in_flight: usize,
-        sink: &mut dyn FnMut(usize, anyhow::Result<Answer>) -> ControlFlow<()>,
-    ) -> anyhow::Result<()> {
-        let mut waiting = requests.iter().enumerate();
-        let mut running: VecDeque<(usize, Stream<'_>)> = VecDeque::new();
-        loop {
-            while running.len() < in_flight.max(1) {
-                let Some((index, request)) = waiting.next() else { break };
-                match self.submit(request) {
-                    Ok(stream) => running.push_back((index, stream)),
-                    Err(error) if is_final(&error) => return Err(error),
-                    Err(error) => {
-                        if sink(index, Err(error)).is_break() {
-                            return Ok(());
-                        }
-                    }
-                }
-            }
-            let Some((_, oldest)) = running.front_mut() else { return Ok(()) };
-            oldest.wait(POLL);
-            for _ in 0..running.len() {
-                let Some((index, mut stream)) = running.pop_front() else { break };
-                match stream.poll() {
-                    None => running.push_back((index, stream)),
-                    Some(answer) => {
-                        if sink(index, answer).is_break() {
-                            return Ok(());
-                        }
-                    }
-                }
+impl From<worker::Refused> for Refused {
+    fn from(refused: worker::Refused) -> Self {
+        match refused {
+            worker::Refused::Full => Self::Busy,
+            worker::Refused::TooLong { tokens, limit, .. } => Self::TooLong { tokens, limit },
+            worker::Refused::BadRequest(why) => Self::bad("prompt", why),
+            refused @ (worker::Refused::Draining | worker::Refused::Dead(_)) => {
+                Self::Stopped(refused.to_string())
             }
         }
     }
@@ -245,18 +334,5 @@ pub fn explained(error: engine::Error) -> anyhow::Error {
     Hinted::new(message, hint).into()
 }
 
-/// Whether every other request would fail too.
-fn is_final(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<worker::Refused>().is_some_and(worker::Refused::is_final)
-}
-
-/// What a wait for the next event came to.
-fn is_late(error: RecvTimeoutError) -> bool {
-    match error {
-        RecvTimeoutError::Timeout => true,
-        RecvTimeoutError::Disconnected => false,
-    }
-}
-
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

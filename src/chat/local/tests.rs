@@ -2,24 +2,24 @@
 
 use std::ops::ControlFlow;
 
-use super::{LocalModel, Piece, Place, Refused};
-use crate::chat::template::{Template, TemplateName};
+use super::{LocalModel, Place, Refused, Settings, Teller};
+use crate::chat::template::{Arguments, Opening, Template, TemplateName};
 use crate::chat::tokenizer::{SPECIALS, Tokenizer, Vocabulary};
 use crate::chat::{Answer, Message, Model, Request};
 use crate::engine::fake::Fake;
-use crate::engine::worker::Worker;
+use crate::engine::worker::{Event, Worker};
 use crate::engine::{Device, FinishReason};
 
 /// A model whose vocabulary is bytes and special tokens; its answers are nonsense, but always the
 /// same.
-pub(crate) fn model(context: usize, slots: usize) -> LocalModel {
+fn model(context: usize, slots: usize) -> LocalModel {
     // With these 264 tokens the fake never stops by itself after `assistant\n`.
     let words = ["~a~", "~b~", "~c~", "~d~", "~e~"];
     let vocabulary = Vocabulary { size: 264, specials: &SPECIALS, words: &words };
     let tokenizer = Tokenizer::train(["a"].iter(), &vocabulary).unwrap();
     let fake = Fake::new(264, context, slots);
     let worker = Worker::start(Box::new(fake)).unwrap();
-    LocalModel::over("fake", tokenizer, Template::built_in(TemplateName::Chatml), worker)
+    LocalModel::over("fake", tokenizer, Template::built_in(TemplateName::Chatml), vec![worker])
 }
 
 fn request(content: &str, max_tokens: u32) -> Request {
@@ -58,32 +58,48 @@ fn many_questions_get_the_answers_they_get_alone() {
 }
 
 #[test]
-fn a_stream_gives_what_the_whole_answer_has() {
+fn an_answer_told_token_by_token_is_the_whole_answer() {
     let model = model(256, 1);
     let request = request("why?", 40);
     let whole = &ask(&model, std::slice::from_ref(&request), 1)[0];
-    let mut stream = model.stream(&request, &[]).unwrap();
-    let mut parts = Vec::new();
+    let mut settings = Settings::default();
+    settings.sampling.temperature = 0.0;
+    settings.sampling.max_tokens = 40;
+    let prompt =
+        model.conversation(&request.messages, Opening::Answer, &Arguments::default()).unwrap().ids;
+    let events = model.begin(prompt, &settings, Box::new(|| {})).unwrap();
+    let mut teller = Teller::new(&settings);
+    let mut text = String::new();
     let reason = loop {
-        match stream.next_piece().unwrap() {
-            Piece::Parts(more) => parts.extend(more),
-            Piece::End(more, reason) => {
-                parts.extend(more);
-                break reason;
-            }
+        match events.recv().unwrap() {
+            Event::Token(token) => text += &teller.push(model.tokenizer(), token.id).unwrap().text,
+            Event::Finished { reason, .. } => break reason,
+            other @ (Event::Prompt(_) | Event::Failed(_)) => panic!("{other:?}"),
         }
     };
-    let (reasoning, solution) = crate::chat::thought::joined(parts);
-    assert_eq!((reasoning, solution), (whole.reasoning.clone(), whole.solution.clone()));
-    assert_eq!(reason, whole.finish_reason);
-    assert_eq!(stream.completion_tokens() as u64, whole.completion_tokens);
+    text += &teller.finish(model.tokenizer()).unwrap().text;
+    assert_eq!((text, reason), (whole.text.clone(), whole.finish_reason));
+    assert_eq!(teller.tokens() as u64, whole.completion_tokens);
 }
 
 #[test]
-fn a_conversation_that_leaves_no_room_is_refused_with_its_length() {
+fn what_cannot_be_asked_is_refused_with_its_numbers() {
     let model = model(64, 1);
-    let refused = model.stream(&request(&"x".repeat(100), 5), &[]).err().unwrap();
-    assert!(matches!(refused, Refused::TooLong { limit: 64, tokens } if tokens > 100), "{refused}");
+    let begin = |prompt: Vec<u32>, settings: &Settings| {
+        model.begin(prompt, settings, Box::new(|| {})).err().unwrap()
+    };
+    let settings = Settings::default();
+    let refused = begin(vec![1; 64], &settings);
+    assert!(matches!(refused, Refused::TooLong { limit: 64, tokens: 64 }), "{refused}");
+    let mut biased = Settings::default();
+    biased.sampling.logit_bias = vec![(264, 1.0)];
+    let refused = begin(vec![1], &biased);
+    assert!(matches!(refused, Refused::BadId { id: 264, .. }), "{refused}");
+    let refused = model.check_ids("prompt", &[3, 999]).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "`999` in `prompt` is no token: the model's vocabulary has 264"
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) struct Jinja {
 }
 
 /// What a template is told besides the conversation.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arguments {
     /// Names and values of the caller, e.g. `enable_thinking`; they win over our own.
     pub more: serde_json::Map<String, serde_json::Value>,
@@ -63,6 +63,16 @@ impl Jinja {
     /// The text it was made from.
     pub(super) fn source(&self) -> &str {
         &self.source
+    }
+
+    /// The token that ends an answer.
+    pub(super) fn eos(&self) -> Option<&str> {
+        self.eos.as_deref()
+    }
+
+    /// The token that begins a text.
+    pub(super) fn bos(&self) -> Option<&str> {
+        self.bos.as_deref()
     }
 
     /// The conversation as text; `prompt` adds what makes the model speak.

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::tokenizer::{END_OF_TEXT, IM_END, Tokenizer, read_json};
 use super::{Message, Role};
@@ -44,6 +45,30 @@ pub struct Turn {
     /// What the model says, with the token that ends it.
     pub answer: Vec<u32>,
 }
+
+/// What follows a conversation that a model is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Opening {
+    /// A new answer.
+    #[default]
+    Answer,
+    /// More of the last message, which is the model's own.
+    Continue,
+    /// Nothing: the conversation as it stands.
+    Nothing,
+}
+
+/// A conversation that a model is to go on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// Its ids.
+    pub ids: Vec<u32>,
+    /// Whether the template itself has opened the model's thought with `<think>`.
+    pub in_thought: bool,
+}
+
+/// What opens an answer of the model in ChatML.
+const HEADER: &str = "<|im_start|>assistant\n";
 
 /// How conversations are written for one model.
 #[derive(Debug)]
@@ -127,6 +152,15 @@ impl Template {
         Self::from_source(source, dir)
     }
 
+    /// A template in Jinja, for a model that has no folder.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn of(source: String) -> anyhow::Result<Self> {
+        let jinja = Jinja::new(source, &Value::Null)?;
+        Ok(Self(Kind::Jinja(Box::new(jinja))))
+    }
+
     fn from_source(source: String, dir: &Path) -> anyhow::Result<Self> {
         for pieces in [&QWEN25_OPENTHINKER, &CHATML] {
             if source == pieces.jinja {
@@ -147,46 +181,72 @@ impl Template {
         }
     }
 
-    /// The token that ends an answer, where the template decides it.
-    pub fn eos(&self) -> Option<&'static str> {
+    /// The token that ends an answer, as the template or the tokenizer's settings name it.
+    pub fn eos(&self) -> Option<&str> {
         match &self.0 {
             Kind::Pieces(pieces) => Some(pieces.eos),
-            Kind::Jinja(_) => None,
+            Kind::Jinja(jinja) => jinja.eos(),
         }
     }
 
-    /// The ids up to where the model begins to speak. `messages` end with what it is to answer.
+    /// The token that begins a text, where the model has one.
+    pub fn bos(&self) -> Option<&str> {
+        match &self.0 {
+            Kind::Pieces(_) => None,
+            Kind::Jinja(jinja) => jinja.bos(),
+        }
+    }
+
+    /// The ids up to where the model begins to speak.
     ///
     /// # Errors
     /// If there is no message, or the template refuses the conversation.
     pub fn prompt(&self, tokenizer: &Tokenizer, messages: &[Message]) -> anyhow::Result<Vec<u32>> {
         let last = messages.last().context("there is no message to answer")?;
         ensure!(last.role != Role::Assistant, "the last message is the model's own");
-        self.prompt_with(tokenizer, messages, &Arguments::default())
+        let arguments = Arguments::default();
+        Ok(self.prompt_with(tokenizer, messages, Opening::Answer, &arguments)?.ids)
     }
 
-    /// As [`Template::prompt`], with more for the template, and where the last message may be the
-    /// model's own: it is left open, so that the model goes on with it.
+    /// The conversation up to where the model goes on, as `opening` says, with more for the
+    /// template.
     ///
     /// # Errors
-    /// If there is no message, or the template refuses the conversation.
+    /// If there is no message, there is nothing to continue, or the template refuses the
+    /// conversation.
     pub fn prompt_with(
         &self,
         tokenizer: &Tokenizer,
         messages: &[Message],
+        opening: Opening,
         arguments: &Arguments,
-    ) -> anyhow::Result<Vec<u32>> {
+    ) -> anyhow::Result<Prompt> {
         let last = messages.last().context("there is no message to answer")?;
-        let open = last.role == Role::Assistant;
+        let own = last.role == Role::Assistant;
+        ensure!(own || opening != Opening::Continue, "the last message is not the model's own");
+        // Nothing to go on with is a new answer.
+        if opening == Opening::Continue && last.content.trim().is_empty() && messages.len() > 1 {
+            let before = &messages[..messages.len() - 1];
+            return self.prompt_with(tokenizer, before, Opening::Answer, arguments);
+        }
         match &self.0 {
-            Kind::Pieces(pieces) => pieces.prompt(tokenizer, messages),
+            Kind::Pieces(pieces) => {
+                let ids = pieces.conversation(tokenizer, messages, opening)?;
+                Ok(Prompt { ids, in_thought: false })
+            }
             Kind::Jinja(jinja) => {
-                let text = jinja.render(&defused(tokenizer, messages), !open, arguments)?;
-                let text = match open {
-                    true => opened(&text, &tokenizer.defuse(&last.content))?,
-                    false => text.as_str(),
-                };
-                tokenizer.encode_template(text)
+                let defused = defused(tokenizer, messages);
+                let arguments = Arguments { more: defused_values(tokenizer, &arguments.more) };
+                let mut text = jinja.render(&defused, opening == Opening::Answer, &arguments)?;
+                if opening == Opening::Continue {
+                    let end = end_of(&text, &defused).context(
+                        "the chat template rewrites the message to go on with: it cannot be \
+                         continued",
+                    )?;
+                    text.truncate(end);
+                }
+                let in_thought = opening == Opening::Answer && text.trim_end().ends_with("<think>");
+                Ok(Prompt { ids: tokenizer.encode_template(&text)?, in_thought })
             }
         }
     }
@@ -206,6 +266,43 @@ impl Template {
 }
 
 impl Pieces {
+    /// A whole conversation; the model's header stands before each of its messages and, if
+    /// `opening` says so, at the end.
+    fn conversation(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        opening: Opening,
+    ) -> anyhow::Result<Vec<u32>> {
+        let header = tokenizer.encode_template(HEADER)?;
+        let mut ids = Vec::new();
+        if messages.first().is_some_and(|first| first.role == Role::Assistant) {
+            ids.extend(&header);
+        }
+        for (index, message) in messages.iter().enumerate() {
+            for piece in self.piece(tokenizer, messages, index) {
+                let piece = piece.strip_suffix(HEADER).unwrap_or(&piece);
+                ids.extend(tokenizer.encode_template(piece)?);
+            }
+            let next = messages.get(index + 1);
+            if message.role == Role::Assistant {
+                if next.is_none() && opening == Opening::Continue {
+                    ids.extend(tokenizer.encode(&message.content)?);
+                    break;
+                }
+                ids.extend(self.answer(tokenizer, &message.content)?);
+                let after = if self.train_after { "" } else { self.after };
+                ids.extend(tokenizer.encode_template(after)?);
+            }
+            let opens =
+                next.map_or(opening == Opening::Answer, |next| next.role == Role::Assistant);
+            if opens {
+                ids.extend(&header);
+            }
+        }
+        Ok(ids)
+    }
+
     /// What is written before the model speaks, for the message at `index`; nothing for its own
     /// messages.
     fn piece(&self, tokenizer: &Tokenizer, messages: &[Message], index: usize) -> Vec<String> {
@@ -215,36 +312,15 @@ impl Pieces {
         match message.role {
             Role::System => vec![system(&content)],
             Role::User => {
-                let user =
-                    format!("<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n");
+                let user = format!("<|im_start|>user\n{content}<|im_end|>\n{HEADER}");
                 match self.system {
                     Some(default) if index == 0 => vec![system(default), user],
                     Some(_) | None => vec![user],
                 }
             }
+            Role::Tool => vec![format!("<|im_start|>tool\n{content}<|im_end|>\n")],
             Role::Assistant => Vec::new(),
         }
-    }
-
-    /// The ids up to where the model speaks; its own last message is left open.
-    fn prompt(&self, tokenizer: &Tokenizer, messages: &[Message]) -> anyhow::Result<Vec<u32>> {
-        let mut ids = Vec::new();
-        for (index, message) in messages.iter().enumerate() {
-            for piece in self.piece(tokenizer, messages, index) {
-                ids.extend(tokenizer.encode_template(&piece)?);
-            }
-            if message.role != Role::Assistant {
-                continue;
-            }
-            if index + 1 == messages.len() {
-                ids.extend(tokenizer.encode(&message.content)?);
-            } else {
-                ids.extend(self.answer(tokenizer, &message.content)?);
-                let after = if self.train_after { "" } else { self.after };
-                ids.extend(tokenizer.encode_template(after)?);
-            }
-        }
-        Ok(ids)
     }
 
     fn answer(&self, tokenizer: &Tokenizer, content: &str) -> anyhow::Result<Vec<u32>> {
@@ -292,12 +368,12 @@ fn own(dir: &Path) -> anyhow::Result<Option<String>> {
     Ok(template.as_str().or(named).map(str::to_owned))
 }
 
-/// The rendered conversation up to the end of its last message, whose content this is.
-fn opened<'a>(text: &'a str, content: &str) -> anyhow::Result<&'a str> {
-    // Templates trim; blanks at the end would keep the model from going on with a word.
-    let content = content.trim();
-    let at = text.rfind(content).context("the chat template rewrites the message to go on with")?;
-    Ok(&text[..at + content.len()])
+/// Where the last message ends in the rendered conversation. Templates trim messages.
+fn end_of(text: &str, messages: &[Message]) -> Option<usize> {
+    let last = messages.last()?;
+    let whole = text.rfind(&last.content).map(|at| at + last.content.len());
+    let trimmed = last.content.trim();
+    whole.or_else(|| text.rfind(trimmed).map(|at| at + trimmed.len()))
 }
 
 fn defused(tokenizer: &Tokenizer, messages: &[Message]) -> Vec<Message> {
@@ -305,6 +381,20 @@ fn defused(tokenizer: &Tokenizer, messages: &[Message]) -> Vec<Message> {
         .iter()
         .map(|message| Message { role: message.role, content: tokenizer.defuse(&message.content) })
         .collect()
+}
+
+/// What a caller tells a template is no more trusted than what he says.
+fn defused_values(tokenizer: &Tokenizer, values: &Map<String, Value>) -> Map<String, Value> {
+    values.iter().map(|(name, value)| (name.clone(), defused_value(tokenizer, value))).collect()
+}
+
+fn defused_value(tokenizer: &Tokenizer, value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(tokenizer.defuse(text)),
+        Value::Array(items) => items.iter().map(|item| defused_value(tokenizer, item)).collect(),
+        Value::Object(fields) => Value::Object(defused_values(tokenizer, fields)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
 }
 
 #[cfg(test)]

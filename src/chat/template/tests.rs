@@ -1,6 +1,6 @@
 //! Tests of the templates: what training sees is what serving sees.
 
-use super::{Arguments, Template, TemplateName, Turn};
+use super::{Arguments, Opening, Prompt, Template, TemplateName, Turn};
 use crate::chat::tokenizer::{ChatFiles, SPECIALS, Tokenizer, Vocabulary};
 use crate::chat::{Message, Role};
 
@@ -215,18 +215,18 @@ fn a_template_may_ask_for_the_day_but_not_in_an_unknown_format() {
     assert!(error.contains("`%!` is no time format"), "{error}");
 }
 
-#[test]
-fn a_message_of_the_models_own_at_the_end_is_gone_on_with() {
+fn open(template: &Template, messages: &[Message], opening: Opening) -> anyhow::Result<Prompt> {
+    template.prompt_with(&tokenizer(), messages, opening, &Arguments::default())
+}
+
+#[track_caller]
+fn check_opened(name: TemplateName, messages: &[Message], opening: Opening, expected: &str) {
     let tokenizer = tokenizer();
-    let messages = [Message::user("What is 2 + 2?"), message(Role::Assistant, "It is")];
-    let built_in = Template::built_in(TemplateName::Chatml);
-    let (_dir, foreign) = saved(&tokenizer, &format!("{}{{# #}}", built_in.jinja()));
-    for template in [&built_in, &foreign] {
-        let arguments = Arguments::default();
-        let ids = template.prompt_with(&tokenizer, &messages, &arguments).unwrap();
-        let text = tokenizer.decode(&ids, true).unwrap();
-        assert!(text.ends_with("<|im_start|>assistant\nIt is"), "{text}");
-        template.prompt(&tokenizer, &messages).unwrap_err();
+    let template = Template::built_in(name);
+    let (_dir, foreign) = saved(&tokenizer, &format!("{}{{# #}}", template.jinja()));
+    for template in [template, foreign] {
+        let ids = open(&template, messages, opening).unwrap().ids;
+        assert_eq!(tokenizer.decode(&ids, true).unwrap(), expected, "{template:?}");
     }
 }
 
@@ -240,4 +240,70 @@ fn a_template_of_several_is_the_default_one() {
     assert_eq!(Template::open(dir.path()).unwrap().jinja(), "plain");
     std::fs::write(dir.path().join("chat_template.jinja"), "file").unwrap();
     assert_eq!(Template::open(dir.path()).unwrap().jinja(), "file", "the newer place wins");
+}
+
+#[test]
+fn a_conversation_goes_on_where_it_is_told_to() {
+    let answered = [Message::user("Hi"), message(Role::Assistant, "Hello, ")];
+    let chatml = |opening, expected: &str| {
+        check_opened(TemplateName::Chatml, &answered, opening, expected);
+    };
+    let user = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello, ";
+    chatml(Opening::Continue, user);
+    chatml(Opening::Nothing, &format!("{user}<|im_end|>\n"));
+    chatml(Opening::Answer, &format!("{user}<|im_end|>\n<|im_start|>assistant\n"));
+    let asked = &answered[..1];
+    let user = "<|im_start|>user\nHi<|im_end|>\n";
+    check_opened(TemplateName::Chatml, asked, Opening::Nothing, user);
+    let begun = [Message::user("Hi"), message(Role::Assistant, "")];
+    let header = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
+    check_opened(TemplateName::Chatml, &begun, Opening::Continue, header);
+}
+
+#[test]
+fn any_order_of_roles_reads_as_the_jinja_does() {
+    let mixed = [
+        message(Role::System, "Be brief."),
+        Message::user("a"),
+        Message::user("b"),
+        message(Role::Assistant, "c"),
+        message(Role::Tool, "d"),
+    ];
+    let turn = |role: &str, text: &str| format!("<|im_start|>{role}\n{text}<|im_end|>\n");
+    let expected = turn("system", "Be brief.") + &turn("user", "a") + &turn("user", "b");
+    let expected =
+        expected + &turn("assistant", "c") + &turn("tool", "d") + "<|im_start|>assistant\n";
+    check_opened(TemplateName::Chatml, &mixed, Opening::Answer, &expected);
+}
+
+#[test]
+fn a_template_that_opens_the_thought_says_so() {
+    let source = "{{ messages[0]['content'] }}{% if add_generation_prompt %}\n<think>\n{% endif %}";
+    let (_dir, template) = saved(&tokenizer(), source);
+    let messages = [Message::user("Hi")];
+    let opened = open(&template, &messages, Opening::Answer).unwrap();
+    assert!(opened.in_thought);
+    let typed = [Message::user("<think>")];
+    assert!(!open(&template, &typed, Opening::Nothing).unwrap().in_thought);
+}
+
+#[test]
+fn what_a_request_tells_the_template_is_text() {
+    let (_dir, template) = saved(&tokenizer(), "{% if think %}{{ more['name'] }}{% endif %}");
+    let more = serde_json::json!({ "think": true, "more": { "name": "a<|im_end|>" } });
+    let arguments = Arguments { more: more.as_object().unwrap().clone() };
+    let told =
+        template.prompt_with(&tokenizer(), &[Message::user("Hi")], Opening::Answer, &arguments);
+    assert_eq!(told.unwrap().ids, tokenizer().encode("a<|im_end|>").unwrap());
+}
+
+#[test]
+fn what_cannot_be_continued_is_refused() {
+    let template = Template::built_in(TemplateName::Chatml);
+    let error = open(&template, &[Message::user("Hi")], Opening::Continue);
+    assert!(error.unwrap_err().to_string().contains("not the model's own"));
+    let (_dir, upper) = saved(&tokenizer(), "{{ messages[-1]['content'].upper() }}");
+    let messages = [Message::user("Hi"), message(Role::Assistant, "hello")];
+    let error = open(&upper, &messages, Opening::Continue).unwrap_err();
+    assert!(error.to_string().contains("cannot be continued"), "{error}");
 }

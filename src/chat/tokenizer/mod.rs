@@ -5,6 +5,7 @@
 //! `tokenize` verb call it. No tokens are ever added on our own: a beginning-of-text token, where a
 //! model wants one, is in its chat template.
 
+mod bytes;
 mod stream;
 mod train;
 mod vocabulary;
@@ -191,6 +192,12 @@ impl Tokenizer {
             .decode(ids, !specials)
             .map_err(|error| anyhow!(error))
             .context("could not turn token ids into text")
+    }
+
+    /// The id of the token that a text of its own begins with, where the tokenizer's files say that
+    /// there is one (Llama has, Qwen has not).
+    pub fn first(&self) -> Option<u32> {
+        self.encode_completion("").ok()?.first().copied()
     }
 
     /// The id of one token.

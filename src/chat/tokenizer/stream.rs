@@ -22,9 +22,16 @@ pub struct Detokenizer {
     complete: usize,
     /// Bytes of the window's text that were given out.
     given: usize,
+    /// Whether special tokens are part of the text.
+    specials: bool,
 }
 
 impl Detokenizer {
+    /// One that shows special tokens, or leaves them out as the default does.
+    pub fn new(specials: bool) -> Self {
+        Self { specials, ..Self::default() }
+    }
+
     /// Takes the next token and gives the text that is certain now; often one word, sometimes
     /// nothing.
     ///
@@ -32,7 +39,7 @@ impl Detokenizer {
     /// If the id is not in the vocabulary.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> anyhow::Result<String> {
         self.window.push(id);
-        let text = tokenizer.decode(&self.window, false)?;
+        let text = tokenizer.decode(&self.window, self.specials)?;
         let certain = match text.strip_suffix(REPLACEMENT) {
             Some(before) if self.window.len() < WINDOW => before.len(),
             Some(_) | None => text.len(),
@@ -42,18 +49,24 @@ impl Detokenizer {
         if certain == text.len() {
             self.window.drain(..self.complete);
             self.complete = self.window.len();
-            self.given = tokenizer.decode(&self.window, false)?.len();
+            self.given = tokenizer.decode(&self.window, self.specials)?.len();
         }
         Ok(piece)
     }
 
-    /// What is left when no more tokens come: a character that was cut in two.
+    /// What is left when no more tokens come. A character that was cut in two is no text and left
+    /// out; bytes that never are one are given as they are decoded.
     ///
     /// # Errors
     /// Never after a successful [`Detokenizer::push`].
     pub fn finish(&mut self, tokenizer: &Tokenizer) -> anyhow::Result<String> {
-        let text = tokenizer.decode(&self.window, false)?;
-        let piece = text.get(self.given..).unwrap_or_default().to_owned();
+        let text = tokenizer.decode(&self.window, self.specials)?;
+        let is_cut = tokenizer.is_cut(&self.window);
+        let end = match text.strip_suffix(REPLACEMENT) {
+            Some(before) if is_cut => before.len(),
+            Some(_) | None => text.len(),
+        };
+        let piece = text.get(self.given..end).unwrap_or_default().to_owned();
         self.given = text.len();
         Ok(piece)
     }

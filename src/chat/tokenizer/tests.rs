@@ -108,7 +108,7 @@ fn a_character_over_several_tokens_comes_out_whole() {
     let mut stream = Detokenizer::default();
     let pieces: Vec<String> = ids.iter().map(|id| stream.push(&tokenizer, *id).unwrap()).collect();
     assert_eq!(pieces, ["a", "", "", "", "😀"]);
-    assert_eq!(streamed(&tokenizer, &ids[..3]), tokenizer.decode(&ids[..3], false).unwrap());
+    assert_eq!(streamed(&tokenizer, &ids[..3]), "a", "half a character is no text");
 }
 
 proptest! {
@@ -124,11 +124,20 @@ proptest! {
     }
 
     #[test]
-    fn a_stream_is_the_whole(ids in proptest::collection::vec(3_u32..380, 0..60)) {
+    fn a_stream_is_the_whole_without_a_character_cut_in_two_at_its_end(ids in proptest::collection::vec(3_u32..380, 0..60)) {
         let tokenizer = small();
         let ids: Vec<u32> =
             ids.into_iter().filter(|id| (*id as usize) < tokenizer.vocabulary()).collect();
-        prop_assert_eq!(streamed(&tokenizer, &ids), tokenizer.decode(&ids, false).unwrap());
+        let whole = tokenizer.decode(&ids, false).unwrap();
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| tokenizer.bytes(*id)).collect();
+        let last = bytes.utf8_chunks().last();
+        // A chunk's invalid end is cut, not wrong, if more bytes could have made it a character.
+        let is_cut = last.is_some_and(|last| {
+            let end = std::str::from_utf8(last.invalid());
+            end.is_err_and(|error| error.error_len().is_none())
+        });
+        let text = if is_cut { whole.strip_suffix('\u{FFFD}').unwrap() } else { &whole };
+        prop_assert_eq!(streamed(&tokenizer, &ids), text);
     }
 }
 

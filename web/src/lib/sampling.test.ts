@@ -3,11 +3,15 @@ import { curl, defaults, request } from './sampling'
 
 const asked = [{ role: 'user', content: "What's 1 + 1?" }]
 
-test('settings that say nothing are left out', () => {
+test('settings that say nothing are left out, but not those that the model may say', () => {
   expect(request('', asked, { ...defaults })).toEqual({
     messages: asked,
     temperature: 0.7,
     max_tokens: 512,
+    top_p: 1,
+    top_k: 0,
+    min_p: 0,
+    repetition_penalty: 1,
   })
 })
 

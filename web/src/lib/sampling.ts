@@ -36,7 +36,10 @@ export interface Message {
   content: string
 }
 
-/** The body of a chat request; settings that say nothing are left out. */
+/**
+ * The body of a chat request. Where a model's authors may have their own idea of a setting, the one
+ * shown here is sent, so that it holds; others that say nothing are left out.
+ */
 export function request(model: string, messages: readonly Message[], sampling: Sampling) {
   const number = (value: unknown, fallback: number) =>
     typeof value === 'number' && Number.isFinite(value) ? value : fallback
@@ -52,12 +55,12 @@ export function request(model: string, messages: readonly Message[], sampling: S
     ],
     temperature: number(sampling.temperature, defaults.temperature),
     max_tokens: number(sampling.maxTokens, defaults.maxTokens),
-    ...changed('top_p', sampling.topP, 1),
-    ...changed('top_k', sampling.topK, 0),
-    ...changed('min_p', sampling.minP, 0),
+    top_p: number(sampling.topP, defaults.topP),
+    top_k: number(sampling.topK, defaults.topK),
+    min_p: number(sampling.minP, defaults.minP),
+    repetition_penalty: number(sampling.repetition, defaults.repetition),
     ...changed('presence_penalty', sampling.presence, 0),
     ...changed('frequency_penalty', sampling.frequency, 0),
-    ...changed('repetition_penalty', sampling.repetition, 1),
     ...(typeof sampling.seed === 'number' ? { seed: sampling.seed } : {}),
     ...(stop.length > 0 ? { stop } : {}),
   }
