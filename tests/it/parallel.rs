@@ -6,9 +6,9 @@ use serde_json::json;
 use crate::env::TestEnv;
 use crate::golden_model::{Reference, logits};
 
-/// Of a logit, anywhere. The models of the golden tests multiply what was rounded differently by
-/// some ten in each layer; of others it is 1e-5 (`engine::burn::team`).
-const APART_MAX: f32 = 1e-3;
+/// Of a logit, anywhere, over 3 ranks: there sums are taken in another order, and the models of the
+/// golden tests multiply what was rounded differently in each layer.
+const APART_MAX: f32 = 1e-4;
 
 /// The logits of the model in `model` over so many ranks.
 fn over(env: &TestEnv, ranks: usize) -> Vec<f32> {
@@ -44,7 +44,8 @@ fn a_model_over_several_ranks_has_the_logits_of_the_whole() {
         for ranks in choices {
             let parts = over(&env, ranks);
             let apart = parts.iter().zip(&whole).map(|(l, r)| (l - r).abs()).fold(0.0, f32::max);
-            assert!(apart <= APART_MAX, "{name} over {ranks}: {apart} apart");
+            let most = if ranks.is_power_of_two() { 0.0 } else { APART_MAX };
+            assert!(apart <= most, "{name} over {ranks}: {apart} apart");
         }
     }
 }

@@ -106,8 +106,9 @@ pub(crate) struct Decoder<'a> {
     pub(crate) kernels: Kernels,
     /// The first id of its embedding; it knows as many as its vocabulary says.
     pub(crate) first_id: usize,
-    /// Whether it adds residuals and the biases of sums: in a share all but the first leave it out.
-    pub(crate) leads: bool,
+    /// Whether it is one of several shares: then halves of layers are parts of sums, to which
+    /// [`Decoder::joined`] adds residual and bias.
+    pub(crate) is_share: bool,
 }
 
 impl<'a> Decoder<'a> {
@@ -117,7 +118,7 @@ impl<'a> Decoder<'a> {
         parameters: &'a [Weight],
         kernels: Kernels,
     ) -> Self {
-        Self { config, parameters, kernels, first_id: 0, leads: true }
+        Self { config, parameters, kernels, first_id: 0, is_share: false }
     }
 
     /// Hidden states of a whole decoder after the last layer, before the final norm.
@@ -130,7 +131,7 @@ impl<'a> Decoder<'a> {
         x_tc
     }
 
-    /// The first half of a layer, with the residual.
+    /// The first half of a layer, with the residual if it is whole.
     pub(crate) fn attention_half(
         self,
         x_tc: Tensor<2>,
@@ -144,11 +145,22 @@ impl<'a> Decoder<'a> {
         self.added(x_tc, seen, layer, (Part::OutputWeight, Part::OutputBias))
     }
 
-    /// The second half of a layer, with the residual.
+    /// The second half of a layer, with the residual if it is whole.
     pub(crate) fn feed_forward_half(self, x_tc: Tensor<2>, layer: usize) -> Tensor<2> {
         let normed_tc = self.norm(x_tc.clone(), layer, Part::FeedForwardNorm);
         let gated = self.gated(normed_tc, layer);
         self.added(x_tc, gated, layer, (Part::DownWeight, Part::DownBias))
+    }
+
+    /// The residual, the sum of what all shares made of it, and the bias.
+    pub(crate) fn joined(
+        self,
+        x_tc: Tensor<2>,
+        sum: Tensor<2>,
+        layer: usize,
+        bias: Part,
+    ) -> Tensor<2> {
+        self.biased(x_tc + sum, layer, bias)
     }
 
     /// The embedding of a batch; ids that it does not know are zeros.
@@ -222,7 +234,7 @@ impl<'a> Decoder<'a> {
         self.product(x, self.matrix(layer, weight))
     }
 
-    /// `sum + x · weightᵀ + bias`; only the product where another rank adds the others.
+    /// `sum + x · weightᵀ + bias`; only the product, if that is a part of it.
     fn added(
         self,
         sum: Tensor<2>,
@@ -230,7 +242,7 @@ impl<'a> Decoder<'a> {
         layer: usize,
         (weight, bias): (Part, Part),
     ) -> Tensor<2> {
-        if !self.leads {
+        if self.is_share {
             return self.linear(x, layer, weight);
         }
         match &self.parameters[self.matrix(layer, weight)] {

@@ -189,6 +189,13 @@ impl Index {
         Some(1 + layer * self.extras.parts().count() + rank)
     }
 
+    /// What a parameter of a layer is.
+    pub(crate) fn kind(self, parameter: usize) -> Option<Part> {
+        let count = self.extras.parts().count();
+        let inside = (1..self.final_norm()).contains(&parameter);
+        inside.then(|| self.extras.parts().nth((parameter - 1) % count)).flatten()
+    }
+
     pub(crate) fn final_norm(self) -> usize {
         1 + self.layers * self.extras.parts().count()
     }

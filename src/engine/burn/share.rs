@@ -4,8 +4,12 @@
 //! and up by rows, so that a rank has whole heads and whole channels; output and down by columns, so
 //! that the ranks' results are parts of one sum, with one all-reduce for each half of a layer.
 //! Embedding and head are split by rows, too: of Qwen2.5-7B they are 2.2 of 15.2 GB, and the head is
-//! read for every token. Norms are everywhere; the biases of output and down belong to the first
-//! rank. Where there are more ranks than key-value heads, ranks next to each other hold the same.
+//! read for every token. Norms, and the biases of output and down, are everywhere. Where there are
+//! more ranks than key-value heads, ranks next to each other hold the same.
+//!
+//! Sums over the inputs of output and down are taken part by part even where the model is not split,
+//! in as many parts as it could be split over ranks, two and two: so the processor gives the same bits
+//! over 1, 2, 4 or 8 ranks.
 
 use std::ops::Range;
 
@@ -14,8 +18,8 @@ use super::decoder::DecoderConfig;
 use super::parameters::{FileTensor, Role};
 use crate::{Error, Result};
 
-/// Rows and columns are split at multiples of this where there are enough: the size of the kernels'
-/// panels, and of two blocks of int8.
+/// Rows and columns are split at multiples of this where there are enough, else of 2: the size of
+/// the kernels' panels, and of two blocks of int8.
 const UNIT: usize = 64;
 
 /// One rank's part of a model.
@@ -23,13 +27,17 @@ const UNIT: usize = 64;
 pub(crate) struct Share {
     /// What the rank computes with: its own heads, feed-forward channels and ids.
     pub(crate) config: DecoderConfig,
-    /// Whether it adds what is to be added once.
-    pub(crate) leads: bool,
+    /// Whether there are others.
+    pub(crate) is_part: bool,
     /// The ids whose embedding and logits it has.
     pub(crate) ids: Range<usize>,
     query: Range<usize>,
     kv: Range<usize>,
     feed_forward: Range<usize>,
+    /// Feed-forward channels of the whole model.
+    feed_forward_total: usize,
+    /// Into how many parts the model's inputs of sums are cut, and which of them it has.
+    parts: (usize, Range<usize>),
 }
 
 /// What a rank has of a tensor of the files.
@@ -86,7 +94,32 @@ impl Share {
         };
         let columns = |heads: Range<usize>| heads.start * size..heads.end * size;
         let (query, kv) = (columns(query), columns(kv));
-        Self { config: own, leads: rank == 0, ids, query, kv, feed_forward }
+        let most = [8, 4, 2].into_iter().find(|ways| can_split(config, *ways)).unwrap_or(1);
+        let parts = match most.is_multiple_of(ranks) {
+            true => (most, most / ranks * rank..most / ranks * (rank + 1)),
+            // Over 3, 5, 6 or 7 ranks: each adds up its own inputs from the first to the last.
+            false => (ranks, rank..rank + 1),
+        };
+        Self {
+            config: own,
+            is_part: ranks > 1,
+            ids,
+            query,
+            kv,
+            feed_forward,
+            feed_forward_total: config.feed_forward,
+            parts,
+        }
+    }
+
+    /// Where the parts of the inputs of output and of down begin and end, of which sums are taken.
+    pub(crate) fn bounds(&self) -> (Vec<usize>, Vec<usize>) {
+        let (ways, own) = &self.parts;
+        let width = self.query.len() / own.len();
+        let output = (0..=own.len()).map(|part| part * width).collect();
+        let total = self.feed_forward_total;
+        let down = (own.start..=own.end).map(|part| bound(total, part, *ways));
+        (output, down.map(|bound| bound - self.feed_forward.start).collect())
     }
 
     /// What the rank has of a tensor of the files.
@@ -129,9 +162,14 @@ fn can_split(config: &DecoderConfig, ranks: usize) -> bool {
 
 /// The part of `total` that a rank has: as even as can be.
 fn part(total: usize, rank: usize, ranks: usize) -> Range<usize> {
-    let unit = if total.is_multiple_of(UNIT) && total / UNIT >= ranks { UNIT } else { 1 };
-    let bound = |rank: usize| total / unit * rank / ranks * unit;
-    bound(rank)..bound(rank + 1)
+    bound(total, rank, ranks)..bound(total, rank + 1, ranks)
+}
+
+/// Where the part of a rank begins.
+fn bound(total: usize, rank: usize, ranks: usize) -> usize {
+    let fits = |unit: &usize| total.is_multiple_of(*unit) && total / unit >= RANKS_MAX;
+    let unit = [UNIT, 2].into_iter().find(fits).unwrap_or(1);
+    total / unit * rank / ranks * unit
 }
 
 #[cfg(test)]
@@ -217,6 +255,27 @@ mod tests {
                 let per = heads / kv_heads;
                 let wanted = share.query.start / 8 / per..(share.query.end / 8 - 1) / per + 1;
                 assert_eq!(share.kv, wanted.start * 8..wanted.end * 8);
+            }
+        }
+    }
+
+    #[test]
+    fn the_ranks_parts_of_sums_are_those_of_the_whole() {
+        for (heads, kv_heads, ways) in [(28, 4, 4), (14, 2, 2), (8, 1, 8), (5, 5, 1)] {
+            let config = parsed(heads, kv_heads);
+            let (output, down) = Share::whole(&config).bounds();
+            assert_eq!((output.len(), down.len()), (ways + 1, ways + 1));
+            for ranks in [2, 4, 8].into_iter().filter(|ranks| *ranks <= ways) {
+                let shares = Share::all(&config, ranks).unwrap();
+                let own = |share: &Share| {
+                    let (output, down) = share.bounds();
+                    let output = output[1..].iter().map(|bound| bound + share.query.start);
+                    let down = down[1..].iter().map(|bound| bound + share.feed_forward.start);
+                    output.zip(down).collect::<Vec<_>>()
+                };
+                let all: Vec<(usize, usize)> = shares.iter().flat_map(own).collect();
+                let whole: Vec<_> = output[1..].iter().copied().zip(down[1..].to_vec()).collect();
+                assert_eq!(all, whole, "{heads} heads over {ranks}");
             }
         }
     }

@@ -59,8 +59,8 @@ impl Rank {
 
 fn decoder<'a>(share: &'a Share, weights: &'a [Weight], place: &Place) -> Decoder<'a> {
     let (config, kernels) = (&share.config, place.kernels);
-    let (first_id, leads) = (share.ids.start, share.leads);
-    Decoder { config, parameters: weights, kernels, first_id, leads }
+    let (first_id, is_share) = (share.ids.start, share.is_part);
+    Decoder { config, parameters: weights, kernels, first_id, is_share }
 }
 
 impl BurnGenerator {

@@ -53,6 +53,7 @@ pub(crate) fn load(
     }
     let pieces = source.pieces(config, share).map_err(Error::BadInput)?;
     let gated = gated(&share.config);
+    let (output, down) = share.bounds();
     let load = |(number, parameter): (usize, Parameter)| {
         let pieces = pieces(number);
         if place.kernels == Kernels::Plain || !parameter.decays {
@@ -63,7 +64,12 @@ pub(crate) fn load(
         let segments: Vec<Segment<'_>> =
             pieces.iter().map(|piece| segment(piece, parameter.shape[1])).collect();
         let pack = if gated.contains(&number) { Packed::gated } else { Packed::new };
-        Ok(Weight::Packed(pack(kind, parameter.shape, &segments)))
+        let packed = pack(kind, parameter.shape, &segments);
+        Ok(Weight::Packed(match Index::new(&share.config).kind(number) {
+            Some(Part::OutputWeight) => packed.summed_in(output.clone()),
+            Some(Part::DownWeight) => packed.summed_in(down.clone()),
+            Some(_) | None => packed,
+        }))
     };
     parameters(&share.config).into_iter().enumerate().map(load).collect()
 }

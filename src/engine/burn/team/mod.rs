@@ -7,6 +7,7 @@ use super::comm::Group;
 use super::decoder::{Attend, Decoder};
 use super::device;
 use super::packing::Packing;
+use super::parameters::Part;
 
 /// A rank at work.
 pub(crate) struct Member<'a> {
@@ -28,11 +29,13 @@ impl Team<'_> {
         let embedded = self.members.iter().map(|member| member.decoder.embedding(&member.packing));
         let mut x = self.group.all_reduce(embedded.collect());
         for layer in 0..self.members[0].decoder.config.layers {
-            x = self.together(x, |member, x| {
+            x = self.together(x, (layer, Part::OutputBias), |member, x| {
                 let Member { decoder, packing, attention } = member;
                 decoder.attention_half(x, layer, packing, &mut **attention)
             });
-            x = self.together(x, |member, x| member.decoder.feed_forward_half(x, layer));
+            x = self.together(x, (layer, Part::DownBias), |member, x| {
+                member.decoder.feed_forward_half(x, layer)
+            });
         }
         x
     }
@@ -57,14 +60,21 @@ impl Team<'_> {
         all
     }
 
-    /// The sum of what the ranks make of it.
+    /// What a half of a layer makes of it; of several ranks' parts the sum.
     fn together(
         &mut self,
         x: Vec<Tensor<2>>,
-        part: impl Fn(&mut Member<'_>, Tensor<2>) -> Tensor<2>,
+        (layer, bias): (usize, Part),
+        half: impl Fn(&mut Member<'_>, Tensor<2>) -> Tensor<2>,
     ) -> Vec<Tensor<2>> {
-        let pairs = self.members.iter_mut().zip(x);
-        self.group.all_reduce(pairs.map(|(member, x)| part(member, x)).collect())
+        if let [member] = self.members.as_mut_slice() {
+            return x.into_iter().map(|x| half(member, x)).collect();
+        }
+        let pairs = self.members.iter_mut().zip(&x);
+        let parts = pairs.map(|(member, x)| half(member, x.clone())).collect();
+        let sums = self.group.all_reduce(parts).into_iter();
+        let ranks = self.members.iter().zip(x).zip(sums);
+        ranks.map(|((member, x), sum)| member.decoder.joined(x, sum, layer, bias)).collect()
     }
 }
 

@@ -123,7 +123,7 @@ pub(super) unsafe fn rounded<const ROWS: usize, const GROUPS: usize>(
     let pairs = job.inputs.div_ceil(2);
     let Activations::Pairs(x) = job.x else { unreachable!("pairs are prepared for bf16") };
     assert!(job.panel.len() >= pairs * PAIR_BYTES && out.len() >= job.rows * PANEL);
-    assert!(x.len() >= (job.first_row + job.rows) * pairs);
+    assert!(x.len() >= (job.first_row + job.rows - 1) * job.x_stride + pairs);
     for start in (0..pairs).step_by(DEPTH / 2) {
         let count = (pairs - start).min(DEPTH / 2);
         for (row, height) in tiles(job.rows, ROWS) {
@@ -132,8 +132,8 @@ pub(super) unsafe fn rounded<const ROWS: usize, const GROUPS: usize>(
                 unsafe {
                     let tile = Tile {
                         weights: job.panel.as_ptr().add(start * PAIR_BYTES + group * 4 * LANES),
-                        x: x.as_ptr().add((job.first_row + row) * pairs + start),
-                        x_stride: pairs,
+                        x: x.as_ptr().add((job.first_row + row) * job.x_stride + start),
+                        x_stride: job.x_stride,
                         count,
                         out: out.as_mut_ptr().add(row * PANEL + group * LANES),
                     };

@@ -2,7 +2,7 @@
 //!
 //! Weights are packed once, when they are loaded: [`PANEL`] outputs side by side, input by input, so
 //! that a product reads them from the first byte to the last, and an output is one lane. An output is
-//! always summed up in the same order, in f32 with fused multiply-adds: not depending on how many
+//! always summed up in the same order ([`Packed::summed_in`]), in f32 with fused multiply-adds: not depending on how many
 //! rows there are, how they are chunked, on the number of threads, or on the instructions that the
 //! processor has. (Only [`Kind::Bf16Rounded`] differs between processors.)
 
@@ -71,26 +71,56 @@ fn product_on(path: Path, out: &mut [f32], x: &[f32], weight: &Packed, then: The
     let prepared = Prepared::new(path, weight, x);
     let job = prepared.job(weight.inputs());
     let panels = if gated { 2 } else { 1 };
+    let sums = if gated { 2 } else { 1 + weight.parts().ilog2() as usize };
     let tasks = weight.panels() / panels;
     let target = Target { start: out.as_mut_ptr(), columns };
     let height = rows.min(TASK_ROWS);
     (0..tasks * rows.div_ceil(TASK_ROWS)).into_par_iter().for_each_init(
-        || (vec![0.0; panels * height * PANEL], Vec::new()),
+        || (vec![0.0; sums * height * PANEL], Vec::new()),
         |(scratch, wide), task| {
             let (panel, first_row) = (task % tasks, task / tasks * TASK_ROWS);
             let rows = (rows - first_row).min(TASK_ROWS);
-            let scratch = &mut scratch[..panels * rows * PANEL];
-            scratch.fill(0.0);
-            let (first, second) = scratch.split_at_mut(rows * PANEL);
-            let job = |panel| Job { panel: weight.panel(panel), first_row, rows, ..job };
-            path::run(path, weight.kind(), &job(panels * panel), first, wide);
+            let job = Job { first_row, rows, ..job };
             if gated {
-                path::run(path, weight.kind(), &job(panels * panel + 1), second, wide);
+                let (first, second) = scratch[..2 * rows * PANEL].split_at_mut(rows * PANEL);
+                for (panel, out) in [(2 * panel, &mut *first), (2 * panel + 1, &mut *second)] {
+                    out.fill(0.0);
+                    let job = Job { panel: weight.panel(panel), ..job };
+                    path::run(path, weight.kind(), &job, out, wide);
+                }
                 gate(first, second);
+            } else {
+                in_parts(path, weight, &Job { panel: &[], ..job }, (panel, scratch, wide));
             }
-            target.take(first, (first_row, panel * PANEL), then);
+            target.take(&scratch[..rows * PANEL], (first_row, panel * PANEL), then);
         },
     );
+}
+
+/// A panel's product in the first rows of `scratch`: part by part, and the parts two and two.
+fn in_parts(
+    path: Path,
+    weight: &Packed,
+    job: &Job<'_>,
+    (panel, scratch, wide): (usize, &mut [f32], &mut Vec<f32>),
+) {
+    let size = job.rows * PANEL;
+    // Sums that wait for their other half.
+    let mut open = 0;
+    for number in 0..weight.parts() {
+        let inputs = weight.part(number);
+        let out = &mut scratch[open * size..(open + 1) * size];
+        out.fill(0.0);
+        let (panel, x) = (weight.panel_from(panel, inputs.start), job.x.skip(inputs.start));
+        path::run(path, weight.kind(), &Job { panel, x, inputs: inputs.len(), ..*job }, out, wide);
+        open += 1;
+        // Each one at the end of its number, read in twos, is a half that is now whole.
+        for _ in 0..number.trailing_ones() {
+            let (left, right) = scratch[(open - 2) * size..open * size].split_at_mut(size);
+            left.iter_mut().zip(right).for_each(|(left, right)| *left += *right);
+            open -= 1;
+        }
+    }
 }
 
 /// Where the tasks write: each its own columns of its own rows.

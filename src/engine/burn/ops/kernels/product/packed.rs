@@ -91,6 +91,8 @@ pub(crate) struct Packed {
     outputs: usize,
     inputs: usize,
     gated: bool,
+    /// Where the parts begin and end in which inputs are added up.
+    bounds: Vec<usize>,
     panel_lines: usize,
     lines: Vec<Line>,
 }
@@ -121,7 +123,8 @@ impl Packed {
         };
         let panel_lines = kind.panel_bytes(inputs) / size_of::<Line>();
         let lines = vec![Line([0; 64]); panels * panel_lines];
-        let mut packed = Self { kind, outputs, inputs, gated, panel_lines, lines };
+        let bounds = vec![0, inputs];
+        let mut packed = Self { kind, outputs, inputs, gated, bounds, panel_lines, lines };
         let mut lines = std::mem::take(&mut packed.lines);
         lines.par_chunks_mut(panel_lines).enumerate().for_each(|(panel, lines)| {
             let bytes: &mut [u8] = bytemuck::cast_slice_mut(lines);
@@ -135,6 +138,34 @@ impl Packed {
         });
         packed.lines = lines;
         packed
+    }
+
+    /// Adds up the inputs in these parts, of which there are 1, 2, 4 or 8, and the parts two and two.
+    /// In one where a part would not begin with a whole pair, or a block of int8.
+    pub(crate) fn summed_in(self, bounds: Vec<usize>) -> Self {
+        assert_eq!(bounds.last(), Some(&self.inputs), "parts hold all inputs");
+        assert!((bounds.len() - 1).is_power_of_two(), "parts are added up two and two");
+        let unit = if self.kind == Kind::Int8 { BLOCK } else { 2 };
+        let inner = &bounds[1..bounds.len() - 1];
+        match inner.iter().all(|bound| bound.is_multiple_of(unit)) {
+            true => Self { bounds, ..self },
+            false => self,
+        }
+    }
+
+    /// In how many parts its inputs are added up.
+    pub(super) fn parts(&self) -> usize {
+        self.bounds.len() - 1
+    }
+
+    /// The inputs of a part.
+    pub(super) fn part(&self, part: usize) -> Range<usize> {
+        self.bounds[part]..self.bounds[part + 1]
+    }
+
+    /// What comes of a panel with the inputs from `first` on.
+    pub(super) fn panel_from(&self, panel: usize, first: usize) -> &[u8] {
+        &self.panel(panel)[self.kind.panel_bytes(first)..]
     }
 
     /// The row of the weight that is this lane of this panel; the last panels have fewer rows.

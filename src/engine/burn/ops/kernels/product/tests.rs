@@ -172,6 +172,32 @@ fn columns_of_a_wider_matrix_are_packed_as_if_they_were_alone() {
 }
 
 #[test]
+fn a_sum_in_parts_has_the_bits_of_the_sums_of_its_parts() {
+    let (outputs, width, bounds) = (70, 640, [0, 64, 224, 288, 640]);
+    let values = numbers(outputs * width, 13);
+    let bytes = bytes_of(&values);
+    for (rows, kind) in [1, 7, 40].into_iter().flat_map(|rows| KINDS.map(|kind| (rows, kind))) {
+        let x = numbers(rows * width, 14);
+        let segment = |first| Segment { first, ..segment(0..outputs, width, (&bytes, Kind::F32)) };
+        let whole = Packed::new(kind, [outputs, width], &[segment(0)]).summed_in(bounds.to_vec());
+        for path in Path::available() {
+            let part = |ends: &[usize]| {
+                let inputs = ends[1] - ends[0];
+                let weight = Packed::new(kind, [outputs, inputs], &[segment(ends[0])]);
+                let x: Vec<f32> =
+                    x.chunks(width).flat_map(|row| row[ends[0]..ends[1]].to_vec()).collect();
+                on(*path, &x, &weight)
+            };
+            let parts: Vec<Vec<f32>> = bounds.windows(2).map(part).collect();
+            for (at, sum) in on(*path, &x, &whole).iter().enumerate() {
+                let pairs = (parts[0][at] + parts[1][at]) + (parts[2][at] + parts[3][at]);
+                assert_eq!(*sum, pairs, "{path:?} {kind:?} {rows} rows");
+            }
+        }
+    }
+}
+
+#[test]
 fn types_of_files_are_packed_as_they_are() {
     let values = numbers(70 * 33, 8);
     let f16: Vec<u8> = values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();

@@ -11,8 +11,8 @@ use super::{DEPTH, PANEL, PANEL_GROUPS};
 
 /// What a panel's kernel is given.
 ///
-/// `panel` holds all inputs of [`PANEL`] outputs; row `r` of `x` begins at `r * x_stride` and has
-/// `inputs` numbers (rounded up to whole pairs or blocks, the rest zeros); row `r` of `out` begins at
+/// `panel` holds all inputs of [`PANEL`] outputs; row `r` of `x` begins at `r * x_stride` (in numbers, pairs or blocks)
+/// and has `inputs` numbers (rounded up to whole pairs or blocks, the rest zeros); row `r` of `out` begins at
 /// `r * PANEL` and is added to.
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
@@ -33,6 +33,21 @@ pub(super) enum Activations<'a> {
     Pairs(&'a [u32]),
     /// Rounded to bytes, four in a word, with a scale and `-128 * sum` per block.
     Bytes { quads: &'a [i32], scales: &'a [f32], starts: &'a [i32] },
+}
+
+impl Activations<'_> {
+    /// Without the first inputs of the first row; whole pairs or blocks of them.
+    pub(super) fn skip(self, inputs: usize) -> Self {
+        match self {
+            Self::Floats(x) => Self::Floats(&x[inputs..]),
+            Self::Pairs(x) => Self::Pairs(&x[inputs / 2..]),
+            Self::Bytes { quads, scales, starts } => Self::Bytes {
+                quads: &quads[inputs / 4..],
+                scales: &scales[inputs / BLOCK..],
+                starts: &starts[inputs / BLOCK..],
+            },
+        }
+    }
 }
 
 /// A type that weights are kept in and computed with as f32.
@@ -235,21 +250,21 @@ pub(super) unsafe fn int8<S: Simd, const ROWS: usize, const GROUPS: usize>(
         unreachable!("bytes are prepared for bytes")
     };
     let blocks = job.inputs.div_ceil(BLOCK);
-    let rows_end = job.first_row + job.rows;
+    let x_end = (job.first_row + job.rows - 1) * job.x_stride + blocks;
     assert!(job.panel.len() >= blocks * BLOCK_BYTES && out.len() >= job.rows * PANEL);
-    assert!(quads.len() >= rows_end * blocks * (BLOCK / 4));
-    assert!(scales.len() >= rows_end * blocks && starts.len() >= rows_end * blocks);
+    assert!(quads.len() >= x_end * (BLOCK / 4));
+    assert!(scales.len() >= x_end && starts.len() >= x_end);
     for start in (0..blocks).step_by(DEPTH / BLOCK) {
         let count = (blocks - start).min(DEPTH / BLOCK);
         for (row, height) in tiles(job.rows, ROWS) {
             for group in (0..PANEL_GROUPS).step_by(GROUPS) {
                 // SAFETY: inside the slices, as asserted.
                 unsafe {
-                    let x = (job.first_row + row) * blocks + start;
+                    let x = (job.first_row + row) * job.x_stride + start;
                     let tile = Tile {
                         weights: job.panel.as_ptr().add(start * BLOCK_BYTES),
                         x: quads.as_ptr().add(x * (BLOCK / 4)),
-                        x_stride: blocks,
+                        x_stride: job.x_stride,
                         count,
                         out: out.as_mut_ptr().add(row * PANEL + group * LANES),
                     };
