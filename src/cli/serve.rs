@@ -36,6 +36,10 @@ pub struct Args {
     /// Copies of the model on each device, which share the requests
     #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=64))]
     replicas: u16,
+    /// Ranks that each copy of the model is split over: GPUs next to each other, or parts of the
+    /// processor
+    #[arg(long, value_name = "RANKS", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=8))]
+    tensor_parallel: u8,
     /// What clients call the model; its folder's name if not given
     #[arg(long, value_name = "NAME")]
     served_name: Option<String>,
@@ -73,6 +77,7 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         threads: threads(&devices),
         weights: args.weights,
         cache_bytes: args.cache,
+        tensor_parallel: args.tensor_parallel.into(),
         ..Place::on(devices[0])
     };
     let limits = Limits {

@@ -1,10 +1,11 @@
 //! One model over several ranks, through the real binary: split over parts of the processor it says
 //! what it says whole.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::env::TestEnv;
 use crate::golden_model::{Reference, logits};
+use crate::openai::send;
 
 /// Of a logit, anywhere, over 3 ranks: there sums are taken in another order, and the models of the
 /// golden tests multiply what was rounded differently in each layer.
@@ -67,4 +68,40 @@ fn a_split_that_cannot_be_is_refused_with_those_that_can() {
     assert!(error.contains("3 GPUs are no whole replicas"), "{error}");
     assert_eq!(refused(&["logits", "--model", "model", "--tensor-parallel", "9"]).code, Some(2));
     assert!(!env.path().join("l").exists());
+}
+
+/// What a served model answers to a few requests, drawn with a seed each.
+fn answers(env: &TestEnv, options: &[&str]) -> Vec<String> {
+    let args = ["--json", "serve", "dummy:tiny", "--listen", "127.0.0.1:0"];
+    let mut server = env.start(&[&args[..], options].concat());
+    let address = server.address();
+    let one = |seed: u32| {
+        let body = json!({
+            "model": "dummy:tiny", "messages": [{ "role": "user", "content": "What is 2 + 2?" }],
+            "max_tokens": 24, "seed": seed, "temperature": 1.0, "ignore_eos": true,
+        });
+        let (status, answer) = send(&address, "POST", "/v1/chat/completions", Some(&body));
+        assert_eq!(status, 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        answer["choices"][0]["message"].to_string()
+    };
+    let answers = (0..6).map(one).collect();
+    let (status, health) = send(&address, "GET", "/health", None);
+    assert_eq!(status, 200, "{health}");
+    answers
+}
+
+#[test]
+fn a_split_model_and_its_replicas_answer_as_one() {
+    let env = TestEnv::new();
+    let alone = answers(&env, &[]);
+    assert!(alone.windows(2).any(|pair| pair[0] != pair[1]), "seeds matter: {alone:?}");
+    for options in [
+        &["--tensor-parallel", "2"][..],
+        &["--tensor-parallel", "4"],
+        &["--device", "cpu,cpu", "--tensor-parallel", "2"],
+        &["--device", "cpu,cpu,cpu"],
+    ] {
+        assert_eq!(answers(&env, options), alone, "{options:?}");
+    }
 }

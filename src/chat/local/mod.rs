@@ -18,6 +18,7 @@ use super::defaults::Defaults;
 use super::template::{Arguments, Opening, Prompt, Template};
 use super::tokenizer::{END_OF_TEXT, IM_END, Tokenizer};
 use super::{Message, Request};
+use crate::engine::placement::replicas;
 use crate::engine::worker::{self, Events, Worker};
 use crate::engine::{self, Device, Generator, Room, Sampling, WeightType, dummy};
 use crate::hint::Hinted;
@@ -86,12 +87,21 @@ pub struct Place {
     pub weights: WeightType,
     /// Bytes for keys and values; as many as are worth having if not given.
     pub cache_bytes: Option<u64>,
+    /// Ranks that each copy of the model is split over.
+    pub tensor_parallel: usize,
 }
 
 impl Place {
     /// All of `device`, with the model's own limit.
     pub fn on(device: Device) -> Self {
-        Self { device, max_context: None, threads: 0, weights: WeightType::Auto, cache_bytes: None }
+        Self {
+            device,
+            max_context: None,
+            threads: 0,
+            weights: WeightType::Auto,
+            cache_bytes: None,
+            tensor_parallel: 1,
+        }
     }
 }
 
@@ -118,7 +128,8 @@ impl LocalModel {
         Self::open_on(name, dir, place, &[place.device])
     }
 
-    /// Loads the model once on each of `devices`, which share the requests.
+    /// Loads the model once on each of `devices`, or on each group of them that it is split over;
+    /// they share the requests.
     ///
     /// # Errors
     /// As [`LocalModel::open`].
@@ -141,8 +152,8 @@ impl LocalModel {
         let Place { max_context: context, weights, cache_bytes, .. } = place;
         let room = Room { context, weights, cache_bytes, ..Room::default() };
         let mut generators = Vec::new();
-        for device in devices {
-            generators.push(engine::open_generator(*device, dir, room).map_err(explained)?);
+        for ranks in replicas(devices, place.tensor_parallel).map_err(explained)? {
+            generators.push(engine::open_split_generator(&ranks, dir, room).map_err(explained)?);
         }
         let tokenizer = Tokenizer::open(dir)?;
         let template = Template::open(dir)?;
@@ -287,10 +298,7 @@ impl LocalModel {
     }
 
     fn least_busy(&self) -> &Worker {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let number = self.workers.len();
-        let others = (0..number).map(|at| &self.workers[(turn + at) % number]);
-        others.min_by_key(|worker| worker.unfinished()).expect("a model has an engine")
+        worker::least_busy(&self.workers, self.turn.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Begins to answer, waiting for room in the queue.

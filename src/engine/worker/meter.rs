@@ -138,7 +138,7 @@ impl Counters {
         }
     }
 
-    fn is_open(&self) -> Result<(), Refused> {
+    pub(super) fn is_open(&self) -> Result<(), Refused> {
         if let Some(why) = lock(&self.dead).clone() {
             return Err(Refused::Dead(why));
         }

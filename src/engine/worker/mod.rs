@@ -8,6 +8,7 @@
 mod answer;
 mod job;
 mod meter;
+mod route;
 mod run;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::{FinishReason, Generator, LOGPROBS_MAX, ModelInfo, SAMPLES_MAX, Sampl
 
 pub use self::answer::{EVENTS_MAX, Events};
 pub use self::meter::{Health, Load, Meter, STEP_TOKENS_BOUNDS};
+pub use self::route::least_busy;
 
 /// Requests that may wait to be begun; more is a sign that the client should slow down.
 pub const QUEUE_MAX: usize = 1024;
@@ -196,6 +198,11 @@ impl Worker {
     /// Tokens of prompt and answer together at most.
     pub fn context(&self) -> usize {
         self.limit.0
+    }
+
+    /// Whether it takes requests.
+    pub fn is_open(&self) -> bool {
+        self.counters.is_open().is_ok()
     }
 
     /// How busy it is.
