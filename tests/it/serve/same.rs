@@ -1,11 +1,13 @@
-//! What is asked again and again: the same seed, the same answer.
+//! What is said again and again: the same seed, the same answer; and what a model's authors chose.
 
 use std::collections::BTreeSet;
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use super::client::{CHAT, Reply, Server, chat};
+use super::client::{CHAT, COMPLETIONS, Reply, Server, chat, with};
+use crate::env::TestEnv;
+use crate::openai::tiny_model;
 
 /// Requests at a time.
 const TOGETHER: usize = 32;
@@ -59,4 +61,33 @@ fn the_same_seed_says_the_same_alone_in_a_batch_after_giving_way_and_after_a_res
     // So unsure that the seed decides; the small one has room for three answers at most.
     let parrot = "parrot:sure=2,step-ms=2";
     says_the_same(parrot, (&format!("{parrot},blocks=24"), &[]));
+}
+
+#[test]
+fn so_does_a_model_with_weights() {
+    let env = TestEnv::new();
+    let Some(model) = tiny_model(env.path()) else { return };
+    let model = model.to_str().unwrap();
+    // A kilobyte holds a block, and an answer needs up to nine.
+    says_the_same(model, (model, &["--cache", "24KiB"]));
+}
+
+#[test]
+fn what_a_request_leaves_out_is_what_the_models_authors_chose() {
+    let env = TestEnv::new();
+    let Some(model) = tiny_model(env.path()) else { return };
+    let authors = json!({ "temperature": 1.5, "top_k": 1, "max_new_tokens": 7 });
+    std::fs::write(model.join("generation_config.json"), authors.to_string()).unwrap();
+    let server = Server::of(model.to_str().unwrap(), &[], &[]);
+    let ask = |more: &Value| {
+        let body = with(json!({ "prompt": "What is", "ignore_eos": true }), more);
+        let answer = server.post(COMPLETIONS, &body).json();
+        (answer["choices"][0]["text"].clone(), answer["usage"]["completion_tokens"].clone())
+    };
+    let greedy = ask(&json!({ "temperature": 0, "top_k": 0, "max_tokens": 7 }));
+    for seed in 0..4 {
+        assert_eq!(ask(&json!({ "seed": seed })), greedy, "one token to choose from");
+    }
+    let all = |seed| ask(&json!({ "seed": seed, "top_k": 0, "max_tokens": 7 }));
+    assert!((0..4).any(|seed| all(seed) != greedy), "the request has the last word");
 }
