@@ -22,7 +22,10 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 /// What is written in place of the key, should an endpoint repeat it.
 const REDACTED: &[u8] = b"[key]";
 
-/// A reply as it came. Never contains the key.
+/// Shorter than this a key is a word to satisfy a server that wants none, as `EMPTY`.
+const SECRET_BYTES: usize = 8;
+
+/// A reply as it came. Never contains the key, if that is a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// Which request it answers, in the caller's numbers.
@@ -98,7 +101,7 @@ pub(super) async fn exchange(
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers());
     let (mut body, fault) = read(response).await;
-    if let Some(key) = key.filter(|key| !key.trim().is_empty()) {
+    if let Some(key) = key.filter(|key| is_secret(key.trim(), status)) {
         body = redacted(body, key.trim().as_bytes());
     }
     (status, body, Ending { retry_after, fault })
@@ -170,6 +173,12 @@ fn wait(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+/// Whether a reply of this status must not show `key`. What a model says may hold the words that people
+/// give to a server of their own for a key, and must stay as it is; a complaint may not hold any key.
+fn is_secret(key: &str, status: u16) -> bool {
+    !key.is_empty() && (key.len() >= SECRET_BYTES || !(200..300).contains(&status))
+}
+
 /// `body` without `key`.
 fn redacted(body: Vec<u8>, key: &[u8]) -> Vec<u8> {
     if !body.windows(key.len()).any(|window| window == key) {
@@ -217,7 +226,20 @@ mod tests {
 
     use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{redacted, retry_after};
+    use super::{is_secret, redacted, retry_after};
+
+    #[test]
+    fn a_word_for_a_key_is_cut_out_of_complaints_only() {
+        for (key, status, expected) in [
+            ("", 401, false),
+            ("EMPTY", 200, false),
+            ("EMPTY", 401, true),
+            ("sk-12345", 200, true),
+            ("sk-12345", 500, true),
+        ] {
+            assert_eq!(is_secret(key, status), expected, "{key} {status}");
+        }
+    }
 
     #[test]
     fn the_key_is_cut_out_wherever_it_stands() {
