@@ -13,6 +13,7 @@ mod tier;
 mod python;
 mod session;
 mod slot;
+mod steal;
 
 mod cgroup;
 mod enter;
@@ -35,6 +36,7 @@ pub use probes::{Finding, PROBES};
 pub use tier::{Refusal, Tier};
 
 use slot::{Slot, Trouble};
+use steal::Steal;
 use tier::{Allowed, Choice, Chosen};
 
 /// A Python program.
@@ -204,6 +206,8 @@ pub struct Sandbox {
     idle: Mutex<Vec<Slot>>,
     /// Held for reading by each run, for writing by one that must have no other beside it.
     alone: RwLock<()>,
+    /// What the host takes of this machine's time.
+    steal: Steal,
 }
 
 /// What `doctor` says about the sandbox.
@@ -236,6 +240,7 @@ impl Sandbox {
             choice: OnceLock::new(),
             idle: Mutex::new(Vec::new()),
             alone: RwLock::new(()),
+            steal: Steal::new(),
         }
     }
 

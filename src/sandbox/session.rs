@@ -7,10 +7,14 @@ use std::sync::PoisonError;
 
 use super::python;
 use super::slot::{Order, Slot, Trouble};
+use super::steal::{Mark, may_have_taken};
 use super::{Ended, Error, Job, Result, Run, Sandbox};
 
 /// Slots that one run may break before we give up on it.
 const SLOTS_PER_RUN: usize = 3;
+
+/// How often a run is done again, alone.
+const AGAIN_MAX: usize = 2;
 
 /// One program in a slot.
 pub(super) struct Session<'a> {
@@ -35,20 +39,35 @@ impl<'a> Session<'a> {
 
     /// Runs the program on its input `index`.
     pub(super) fn run(&mut self, index: usize) -> Result<Run> {
-        let run = {
+        let mut mark = self.sandbox.steal.mark();
+        let mut run = {
             let _beside = self.sandbox.alone.read().unwrap_or_else(PoisonError::into_inner);
             self.try_run(index)?
         };
-        let killed = run.cpu_ms >= self.job.limits.kill_ms();
-        if killed || !self.job.limits.is_borderline(run.cpu_ms) {
-            return Ok(run);
+        for _ in 0..AGAIN_MAX {
+            if !self.is_doubtful(&run, mark) {
+                break;
+            }
+            let _alone = self.sandbox.alone.write().unwrap_or_else(PoisonError::into_inner);
+            mark = self.sandbox.steal.mark();
+            let again = self.try_run(index)?;
+            let what = |run: &Run| (run.ended.clone(), run.exit_status, run.signal);
+            let differs = what(&run) != what(&again)
+                || run.stdout != again.stdout
+                || run.value != again.value;
+            run = Run { repeated_alone: true, flaky: run.flaky || differs, ..again };
         }
-        let _alone = self.sandbox.alone.write().unwrap_or_else(PoisonError::into_inner);
-        let again = self.try_run(index)?;
-        let what = |run: &Run| (run.ended.clone(), run.exit_status, run.signal);
-        let flaky =
-            what(&run) != what(&again) || run.stdout != again.stdout || run.value != again.value;
-        Ok(Run { repeated_alone: true, flaky, ..again })
+        Ok(run)
+    }
+
+    /// Whether a busy machine might have decided how `run` ended: it came close to the limit and was
+    /// not yet run alone, or was killed for time that a host may have taken.
+    fn is_doubtful(&self, run: &Run, mark: Mark) -> bool {
+        let limits = &self.job.limits;
+        if run.cpu_ms >= limits.kill_ms() {
+            return run.ended == Ended::CpuTimeLimit && may_have_taken(mark, limits.kill_ms());
+        }
+        limits.is_borderline(run.cpu_ms) && !run.repeated_alone
     }
 
     /// Keeps the slot for the next program.
