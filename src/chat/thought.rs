@@ -48,18 +48,17 @@ pub fn split(text: &str) -> (String, String) {
 /// thought never ends. Tags inside of lines count only where a thought has begun: a program may print
 /// them.
 pub fn behind(text: &str) -> Option<&str> {
-    let begun = text.trim_start();
     for (open, close) in [(THINK, END_THINK), (BEGIN_OF_THOUGHT, END_OF_THOUGHT)] {
-        if let Some(inside) = begun.strip_prefix(open) {
+        if let Some(inside) = text.trim_start().strip_prefix(open) {
             return inside.split_once(close).map(|(_, rest)| rest);
         }
-        // Servers that put the beginning into the prompt send only the end.
-        let mut at = 0;
-        for line in text.split_inclusive('\n') {
-            at += line.len();
-            if line.trim() == close {
-                return Some(&text[at..]);
-            }
+    }
+    // Servers that put the beginning into the prompt send only the end.
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        at += line.len();
+        if [END_THINK, END_OF_THOUGHT].contains(&line.trim()) {
+            return Some(&text[at..]);
         }
     }
     Some(text)
@@ -260,6 +259,7 @@ mod tests {
             ("<think>hm", None),
             ("hm\n</think>\n4", Some("4")),
             ("<|begin_of_thought|>a<|end_of_thought|>b", Some("b")),
+            ("<|begin_of_thought|>a\n</think>\nb<|end_of_thought|>c", Some("c")),
             ("print('</think>')\nprint('<think>')", Some("print('</think>')\nprint('<think>')")),
         ] {
             assert_eq!(behind(text), expected, "{text}");
