@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const STALLED: Duration = Duration::from_secs(120);
 
 /// How much of the kernel's means a judge is left.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Setting {
     pub(super) name: &'static str,
     /// The tier that must come of it.
@@ -129,7 +130,7 @@ pub(super) fn python() -> String {
 }
 
 /// Control groups that belong to a user.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Delegated {
     folders: Vec<PathBuf>,
 }
@@ -140,7 +141,10 @@ impl Delegated {
         if !host::is_root() {
             return None;
         }
-        let name = format!("thinkery-test-{}", std::process::id());
+        // Each its own: tests run beside each other, and who is done takes its groups away.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("thinkery-test-{}-{number}", std::process::id());
         let folders: Vec<PathBuf> =
             ["memory", "pids"].map(|kind| PathBuf::from("/sys/fs/cgroup").join(kind)).into();
         let made: Vec<PathBuf> = folders.iter().map(|folder| folder.join(&name)).collect();
@@ -154,6 +158,15 @@ impl Delegated {
             }
             Self { folders: made }
         })
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        for folder in &self.folders {
+            // Whoever is still on the way out keeps it; a test that failed has said so already.
+            let _busy = fs::remove_dir(folder);
+        }
     }
 }
 
