@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::json;
 use thinkery::engine::compare::Batch;
 use thinkery::engine::{
-    Adam, Device, IGNORE, Room, Sequence, Trainer, Weights, open_generator, open_trainer,
+    Adam, Device, IGNORE, Room, Sequence, Trainer, Weighted, Weights, open_generator, open_trainer,
 };
 
 const STEPS: usize = 8;
@@ -30,7 +30,7 @@ fn measure(threads: usize) -> anyhow::Result<()> {
     });
     let adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
     let weights = Weights::Random { config: &config, seed: 1 };
-    let mut trainer = open_trainer(Device::Cpu, weights, adam)?;
+    let mut trainer = open_trainer(&[Device::Cpu], weights, &adam.into())?;
     let batch: Vec<Sequence> = (0..48).map(|number| sequence(60 + number * 140 / 47)).collect();
     let tokens: usize = batch.iter().map(|sequence| sequence.input_ids.len()).sum();
     let trained: usize = batch.iter().map(Sequence::trained_tokens).sum();
@@ -42,7 +42,7 @@ fn measure(threads: usize) -> anyhow::Result<()> {
     }
     let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     let dir = tempfile::tempdir()?;
-    trainer.save_model(dir.path())?;
+    trainer.snapshot()?.save_model(dir.path())?;
     println!(
         "{}",
         json!({
@@ -64,7 +64,9 @@ fn step(
     losses: &mut Vec<f64>,
 ) -> anyhow::Result<()> {
     let divisor: usize = batch.iter().map(Sequence::trained_tokens).sum();
-    let loss = trainer.accumulate(batch, divisor as f64)?;
+    let weight = 1.0 / divisor as f64;
+    let pack = batch.iter().map(|sequence| Weighted { sequence, weight }).collect();
+    let loss: f64 = trainer.accumulate(&[pack])?.concat().iter().sum();
     trainer.apply(1e-3, 1.0)?;
     losses.push(loss / divisor as f64);
     Ok(())

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    Adam, BLOCK_TOKENS, Device, Generator, IGNORE, Piece, Result, Room, Sequence, Trainer, Weights,
-    open_generator, open_trainer,
+    Adam, BLOCK_TOKENS, Device, Generator, IGNORE, Piece, Result, Room, Sequence, Trainer,
+    Training, Weighted, Weights, open_generator, open_trainer,
 };
 
 /// Optimizer steps that are compared.
@@ -64,7 +64,9 @@ pub fn compare(device: Device) -> Result<Comparison> {
     let dir = tempfile::tempdir()
         .map_err(|source| super::Error::Io { path: "a temporary folder".to_owned(), source })?;
     let weights = Weights::Random { config: &config(), seed: 1 };
-    open_trainer(Device::Cpu, weights, ADAM)?.save_model(dir.path())?;
+    open_trainer(&[Device::Cpu], weights, &Training::from(ADAM))?
+        .snapshot()?
+        .save_model(dir.path())?;
     let (reference, right) = run(Device::Cpu, dir.path())?;
     let (measured, left) = run(device, dir.path())?;
     let loss = |index: usize| (left.losses[index] / right.losses[index] - 1.0).abs();
@@ -114,7 +116,7 @@ fn batch(step: usize) -> Vec<Sequence> {
 
 fn run(device: Device, dir: &Path) -> Result<(Measured, Results)> {
     let start = Instant::now();
-    let mut trainer = open_trainer(device, Weights::Folder(dir), ADAM)?;
+    let mut trainer = open_trainer(&[device], Weights::Folder(dir), &Training::from(ADAM))?;
     let before = flat(trainer.weights());
     let mut losses = vec![accumulate(&mut *trainer, 0)?];
     let gradients = flat(trainer.gradients());
@@ -194,7 +196,8 @@ impl Batch {
 fn accumulate(trainer: &mut dyn Trainer, step: usize) -> Result<f64> {
     let batch = batch(step);
     let divisor = batch.iter().map(Sequence::trained_tokens).sum::<usize>() as f64;
-    Ok(trainer.accumulate(&batch, divisor)? / divisor)
+    let pack = batch.iter().map(|sequence| Weighted { sequence, weight: 1.0 / divisor }).collect();
+    Ok(trainer.accumulate(&[pack])?.concat().iter().sum::<f64>() / divisor)
 }
 
 fn flat(tensors: Vec<(String, Vec<f32>)>) -> Vec<f32> {

@@ -10,6 +10,8 @@ pub mod blocks;
 pub mod scheduler;
 pub mod sequence;
 
+mod training;
+
 pub mod sampler;
 
 pub mod worker;
@@ -44,6 +46,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use error::{Error, Result};
+pub use training::{
+    Adam, Keep, Lora, Offload, Precision, Shard, Snapshot, StateLayout, Trainer, Training,
+    Weighted, Weights,
+};
 
 /// Where a model runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -318,85 +324,6 @@ impl Sequence {
     }
 }
 
-/// Constants of AdamW (decoupled weight decay; biases and norms are never decayed).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Adam {
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment, after bias correction.
-    pub epsilon: f64,
-    /// Weight decay per step, relative to the learning rate.
-    pub weight_decay: f64,
-}
-
-/// Where a trainer's weights come from.
-#[derive(Debug, Clone, Copy)]
-pub enum Weights<'a> {
-    /// A model in Hugging Face layout.
-    Folder(&'a Path),
-    /// Random ones for this Hugging Face `config.json`; same seed, same weights.
-    Random {
-        /// The configuration.
-        config: &'a serde_json::Value,
-        /// The seed.
-        seed: u64,
-    },
-}
-
-/// A model that learns.
-pub trait Trainer {
-    /// What the model is.
-    fn info(&self) -> &ModelInfo;
-
-    /// Runs the sequences forward and backward, adds the gradients of `sum of losses / divisor`, and
-    /// returns the sum of the losses in nats.
-    ///
-    /// # Errors
-    /// [`Error::NotFinite`] if the loss is no number; the gradients are then to be discarded.
-    fn accumulate(&mut self, micro_batch: &[Sequence], divisor: f64) -> Result<f64>;
-
-    /// Clips the gradients to the global L2 norm `max_norm` (0 = off), updates the weights, clears
-    /// the gradients, and returns the norm before clipping.
-    ///
-    /// # Errors
-    /// [`Error::NotFinite`] if the norm is no number; nothing was updated.
-    fn apply(&mut self, learning_rate: f64, max_norm: f64) -> Result<f64>;
-
-    /// Forgets the accumulated gradients.
-    fn discard(&mut self);
-
-    /// Writes `config.json`, `generation_config.json` and `model.safetensors` into `dir`. Tokenizer
-    /// files are the caller's.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
-    fn save_model(&self, dir: &Path) -> Result<()>;
-
-    /// Writes the optimizer's state into `dir`; with the model's files it is all that a resumed run
-    /// needs to be bit for bit the same.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
-    fn save_state(&self, dir: &Path) -> Result<()>;
-
-    /// Reads the optimizer's state from `dir`.
-    ///
-    /// # Errors
-    /// If a file is missing or does not fit the model.
-    fn load_state(&mut self, dir: &Path) -> Result<()>;
-
-    /// The accumulated gradients under the names of the model's files, to compare with a reference.
-    fn gradients(&self) -> Vec<(String, Vec<f32>)>;
-
-    /// The weights under the names of the model's files.
-    fn weights(&self) -> Vec<(String, Vec<f32>)>;
-
-    /// Peak memory of the device, or of the process on the processor.
-    fn peak_memory_bytes(&self) -> u64;
-}
-
 /// What the engine found on this machine, for `doctor`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
@@ -443,12 +370,17 @@ pub fn open_split_generator(
     burn::open_generator(devices, dir, room)
 }
 
-/// Opens a model to train.
+/// Opens a model to train, one rank on each device; the processor may be there as often as wanted.
 ///
 /// # Errors
-/// As [`open_generator`].
-pub fn open_trainer(device: Device, weights: Weights<'_>, adam: Adam) -> Result<Box<dyn Trainer>> {
-    burn::open_trainer(device, weights, adam)
+/// As [`open_generator`], and [`Error::BadInput`] if the devices cannot work together or cannot do
+/// what `training` asks for.
+pub fn open_trainer(
+    devices: &[Device],
+    weights: Weights<'_>,
+    training: &Training,
+) -> Result<Box<dyn Trainer>> {
+    burn::open_trainer(devices, weights, training)
 }
 
 /// What there is on this machine. Opens nothing that is not there, and never panics.

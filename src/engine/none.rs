@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Adam, Device, Error, Facts, Generator, Result, Room, Trainer, Weights};
+use super::{Device, Error, Facts, Generator, Result, Room, Trainer, Training, Weights};
 
 pub(super) fn ensure_device(device: Device) -> Result<()> {
     Err(missing(device))
@@ -17,11 +17,11 @@ pub(super) fn open_generator(
 }
 
 pub(super) fn open_trainer(
-    device: Device,
+    devices: &[Device],
     _weights: Weights<'_>,
-    _adam: Adam,
+    _training: &Training,
 ) -> Result<Box<dyn Trainer>> {
-    Err(missing(device))
+    Err(missing(devices.first().copied().unwrap_or(Device::Cpu)))
 }
 
 pub(super) fn facts() -> Facts {

@@ -13,7 +13,7 @@ use super::curve::{self, Curve};
 use super::schedule::Plan;
 use super::{explained, resume, step};
 use crate::dataset::shards::Shards;
-use crate::engine::{self, Device, Trainer, Weights};
+use crate::engine::{self, Device, Trainer, Training, Weights};
 use crate::hint::Hinted;
 use crate::records::Step;
 use crate::stage::Stopped;
@@ -172,17 +172,18 @@ pub fn fit(
 /// The trainer at its newest checkpoint, or at the model it begins with; and the next step.
 fn open(task: &Task<'_>, run: &str) -> anyhow::Result<(Box<dyn Trainer>, u64)> {
     let device: Device = task.config.device.parse().map_err(anyhow::Error::msg)?;
-    let adam = task.config.adam();
+    let training = Training::from(task.config.adam());
     match resume::newest(task.out, run)? {
         Some((dir, progress)) => {
             let weights = Weights::Folder(&dir);
-            let mut trainer = engine::open_trainer(device, weights, adam).map_err(explained)?;
+            let mut trainer =
+                engine::open_trainer(&[device], weights, &training).map_err(explained)?;
             resume::load_state(trainer.as_mut(), &dir)?;
             Ok((trainer, progress.step))
         }
         None => {
             let weights = Weights::Folder(task.model);
-            Ok((engine::open_trainer(device, weights, adam).map_err(explained)?, 0))
+            Ok((engine::open_trainer(&[device], weights, &training).map_err(explained)?, 0))
         }
     }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::encode;
 use crate::dataset::shards::Shards;
-use crate::engine::{self, Device, Weights};
+use crate::engine::{self, Device, Training, Weights};
 use crate::hint::Hinted;
 use crate::records::{Arm, Dataset};
 use crate::stage;
@@ -117,12 +117,13 @@ pub fn ensure_weights(model: &Path, config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("could not read `{}`", path.display()))?;
     // Always drawn on the processor: the same seed gives the same model on every device.
     let weights = Weights::Random { config: &shape, seed: config.seed };
-    let trainer = engine::open_trainer(Device::Cpu, weights, config.adam()).map_err(explained)?;
+    let trainer = engine::open_trainer(&[Device::Cpu], weights, &Training::from(config.adam()))
+        .map_err(explained)?;
     let unfinished = tempfile::Builder::new()
         .prefix(".weights-")
         .tempdir_in(model)
         .with_context(|| format!("could not write into `{}`", model.display()))?;
-    trainer.save_model(unfinished.path())?;
+    trainer.snapshot()?.save_model(unfinished.path())?;
     for name in ["config.json", "generation_config.json", "model.safetensors"] {
         std::fs::rename(unfinished.path().join(name), model.join(name))
             .with_context(|| format!("could not write `{}`", model.join(name).display()))?;

@@ -104,12 +104,13 @@ pub(super) fn save(
     progress: &Progress,
 ) -> anyhow::Result<PathBuf> {
     let dir = folder(out, progress.step);
+    let snapshot = trainer.snapshot()?;
     replace(&dir, |dir| {
-        trainer.save_model(dir)?;
+        snapshot.save_model(dir)?;
         copy_companions(model, dir)?;
         let state = dir.join(STATE);
         fs::create_dir(&state)?;
-        trainer.save_state(&state)?;
+        snapshot.save_state(&state)?;
         fs::write(state.join(PROGRESS), serde_json::to_string(progress)?)?;
         Ok(())
     })?;
@@ -121,8 +122,9 @@ pub(super) fn save(
 /// # Errors
 /// If a file cannot be written.
 pub(super) fn save_final(trainer: &dyn Trainer, model: &Path, out: &Path) -> anyhow::Result<()> {
+    let snapshot = trainer.snapshot()?;
     replace(&out.join(FINAL), |dir| {
-        trainer.save_model(dir)?;
+        snapshot.save_model(dir)?;
         copy_companions(model, dir)
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::dataset::pack::{Limits, group};
 use crate::dataset::shards::Shards;
-use crate::engine::{self, Sequence, Trainer};
+use crate::engine::{self, Sequence, Trainer, Weighted};
 use crate::hint::Hinted;
 use crate::stage::Stopped;
 
@@ -66,9 +66,12 @@ pub(super) fn run(
         let positions: Vec<usize> = group.iter().map(|at| order.batch[*at]).collect();
         let micro_batch: Vec<Sequence> =
             positions.iter().map(|at| order.shards.get(*at)).collect::<anyhow::Result<_>>()?;
-        loss += trainer
-            .accumulate(&micro_batch, trained as f64)
+        let weight = 1.0 / trained as f64;
+        let pack = micro_batch.iter().map(|sequence| Weighted { sequence, weight }).collect();
+        let losses = trainer
+            .accumulate(&[pack])
             .map_err(|error| explain(error, order.shards, &positions))?;
+        loss += losses.concat().iter().sum::<f64>();
     }
     let grad_norm = trainer
         .apply(order.learning_rate, order.max_grad_norm)

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use thinkery::engine::{
-    Adam, Device, Room, Sequence, Trainer, Weights, open_generator, open_trainer,
+    Adam, Device, Room, Sequence, Trainer, Weighted, Weights, open_generator, open_trainer,
 };
 
 /// What the script wrote down beside the tensors.
@@ -62,17 +62,23 @@ fn apart(ours: &[f32], reference: &[f32]) -> f64 {
 }
 
 fn trainer(name: &str, adam: Adam) -> Box<dyn Trainer> {
-    open_trainer(Device::Cpu, Weights::Folder(&folder(name)), adam).unwrap()
+    open_trainer(&[Device::Cpu], Weights::Folder(&folder(name)), &adam.into()).unwrap()
 }
 
 fn trained_tokens(step: &Step) -> f64 {
     step.micro_batches.iter().flatten().map(Sequence::trained_tokens).sum::<usize>() as f64
 }
 
+/// The sum of the losses of a micro-batch, each counted `1 / divisor`.
+fn accumulate_one(trainer: &mut dyn Trainer, batch: &[Sequence], divisor: f64) -> f64 {
+    let pack = batch.iter().map(|sequence| Weighted { sequence, weight: 1.0 / divisor }).collect();
+    trainer.accumulate(&[pack]).unwrap().concat().iter().sum()
+}
+
 /// The mean loss of a step, its gradients left in the trainer.
 fn accumulate(trainer: &mut dyn Trainer, step: &Step) -> f64 {
     let divisor = trained_tokens(step);
-    let sums = step.micro_batches.iter().map(|batch| trainer.accumulate(batch, divisor).unwrap());
+    let sums = step.micro_batches.iter().map(|batch| accumulate_one(trainer, batch, divisor));
     sums.sum::<f64>() / divisor
 }
 
@@ -148,7 +154,7 @@ fn accumulating_in_other_pieces_gives_the_same_step() {
     let run = |pieces: usize| {
         let mut trainer = trainer("gqa2", reference.adam);
         for piece in whole.chunks(pieces) {
-            trainer.accumulate(piece, divisor).unwrap();
+            accumulate_one(&mut *trainer, piece, divisor);
         }
         let norm = trainer.apply(1e-3, 1.0).unwrap();
         (norm, trainer.weights())

@@ -38,7 +38,8 @@ pub(crate) fn tiny_model(dir: &Path) -> Option<PathBuf> {
     let config: Value = serde_json::from_str(&config).unwrap();
     let weights = Weights::Random { config: &config, seed: 1 };
     let adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
-    engine::open_trainer(Device::Cpu, weights, adam).unwrap().save_model(&model).unwrap();
+    let trainer = engine::open_trainer(&[Device::Cpu], weights, &adam.into()).unwrap();
+    trainer.snapshot().unwrap().save_model(&model).unwrap();
     Some(model)
 }
 

@@ -184,12 +184,20 @@ impl<'a> Decoder<'a> {
 
     /// Logits `[rows, v]` of some rows of the hidden states.
     pub(crate) fn logits(self, hidden_tc: Tensor<2>, rows: &[usize]) -> Tensor<2> {
-        let (index, kernels) = (Index::new(self.config), self.kernels);
-        let hidden = kernels.rows(hidden_tc, rows);
-        let norm = self.parameters[index.final_norm()].tensor();
-        let normed = kernels.rms_norm(hidden, norm, self.config.norm_epsilon);
-        let head = if self.config.tied { Index::EMBEDDING } else { index.head() };
-        self.product(normed, head)
+        let normed = self.normed(hidden_tc, rows);
+        self.product(normed, self.head())
+    }
+
+    /// Some rows of the hidden states after the final norm.
+    pub(crate) fn normed(self, hidden_tc: Tensor<2>, rows: &[usize]) -> Tensor<2> {
+        let norm = self.parameters[Index::new(self.config).final_norm()].tensor();
+        let hidden = self.kernels.rows(hidden_tc, rows);
+        self.kernels.rms_norm(hidden, norm, self.config.norm_epsilon)
+    }
+
+    /// The parameter that is the head.
+    pub(crate) fn head(self) -> usize {
+        if self.config.tied { Index::EMBEDDING } else { Index::new(self.config).head() }
     }
 
     /// Queries, keys and values with their bias and norms, turned to their positions.

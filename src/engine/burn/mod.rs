@@ -26,6 +26,7 @@ mod generator;
 mod plan;
 
 mod adamw;
+mod head;
 mod trainer;
 
 mod device;
@@ -37,7 +38,7 @@ use std::path::Path;
 
 use self::generator::BurnGenerator;
 use self::trainer::BurnTrainer;
-use super::{Adam, Device, Facts, Generator, Result, Room, Trainer, Weights};
+use super::{Device, Facts, Generator, Result, Room, Trainer, Training, Weights};
 
 /// Whether a device can be used.
 pub(super) fn ensure_device(device: Device) -> Result<()> {
@@ -56,11 +57,12 @@ pub(super) fn open_generator(
 
 /// Opens a model to train.
 pub(super) fn open_trainer(
-    device: Device,
+    devices: &[Device],
     weights: Weights<'_>,
-    adam: Adam,
+    training: &Training,
 ) -> Result<Box<dyn Trainer>> {
-    Ok(Box::new(BurnTrainer::open(device::open(device)?, weights, adam)?))
+    let places = devices.iter().map(|device| device::open(*device)).collect::<Result<_>>()?;
+    Ok(Box::new(BurnTrainer::open(places, weights, training)?))
 }
 
 /// What was compiled in and what the machine has.

@@ -11,7 +11,9 @@ use super::generator::BurnGenerator;
 use super::ops::Kernels;
 use super::trainer::BurnTrainer;
 use super::weights::{Model, convert};
-use crate::{Adam, Device, Error, IGNORE, Room, Sequence, Trainer, Weights};
+use crate::{
+    Adam, Device, Error, IGNORE, Result, Room, Sequence, Trainer, Training, Weighted, Weights,
+};
 
 pub(crate) const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
 
@@ -32,7 +34,17 @@ pub(crate) fn place() -> Place {
 
 fn trainer(seed: u64) -> BurnTrainer {
     let config = config(4, 2, true);
-    BurnTrainer::open(place(), Weights::Random { config: &config, seed }, ADAM).unwrap()
+    open(place(), Weights::Random { config: &config, seed })
+}
+
+fn open(place: Place, weights: Weights<'_>) -> BurnTrainer {
+    BurnTrainer::open(vec![place], weights, &Training::from(ADAM)).unwrap()
+}
+
+/// The sum of the losses of a pack, each counted `1 / divisor`.
+fn accumulate(trainer: &mut BurnTrainer, batch: &[Sequence], divisor: f64) -> Result<f64> {
+    let pack = batch.iter().map(|sequence| Weighted { sequence, weight: 1.0 / divisor }).collect();
+    Ok(trainer.accumulate(&[pack])?.concat().iter().sum())
 }
 
 /// Sequences of these lengths, the first third of each not trained on.
@@ -66,10 +78,10 @@ fn check_same_gradients(left: &BurnTrainer, right: &BurnTrainer, tolerance: f32)
 fn packed_sequences_do_not_see_each_other() {
     let batch = sequences(&[17, 33, 9]);
     let (mut together, mut apart) = (trainer(1), trainer(1));
-    let whole = together.accumulate(&batch, 10.0).unwrap();
+    let whole = accumulate(&mut together, &batch, 10.0).unwrap();
     let mut sum = 0.0;
     for sequence in &batch {
-        sum += apart.accumulate(std::slice::from_ref(sequence), 10.0).unwrap();
+        sum += accumulate(&mut apart, std::slice::from_ref(sequence), 10.0).unwrap();
     }
     assert!((whole - sum).abs() < 1e-4, "{whole} {sum}");
     check_same_gradients(&together, &apart, 1e-5);
@@ -81,7 +93,7 @@ fn a_resumed_run_is_bit_for_bit_the_same() {
     let batch = |step: usize| sequences(&[9 + step, 20, 5]);
     let train = |trainer: &mut BurnTrainer, steps: std::ops::Range<usize>| {
         for step in steps {
-            trainer.accumulate(&batch(step), 17.0).unwrap();
+            accumulate(trainer, &batch(step), 17.0).unwrap();
             trainer.apply(1e-2, 1.0).unwrap();
         }
     };
@@ -89,9 +101,10 @@ fn a_resumed_run_is_bit_for_bit_the_same() {
     train(&mut straight, 0..6);
     let mut first = trainer(3);
     train(&mut first, 0..3);
-    first.save_model(dir.path()).unwrap();
-    first.save_state(dir.path()).unwrap();
-    let mut second = BurnTrainer::open(place(), Weights::Folder(dir.path()), ADAM).unwrap();
+    let saved = first.snapshot().unwrap();
+    saved.save_model(dir.path()).unwrap();
+    saved.save_state(dir.path()).unwrap();
+    let mut second = open(place(), Weights::Folder(dir.path()));
     second.load_state(dir.path()).unwrap();
     train(&mut second, 3..6);
     assert_eq!(straight.weights(), second.weights());
@@ -102,14 +115,13 @@ fn fused_and_plain_operations_agree() {
     for (heads, kv_heads, tied) in [(4, 2, true), (14, 2, false), (3, 3, true)] {
         let config = config(heads, kv_heads, tied);
         let open = |kernels| {
-            let place = Place { kernels, ..place() };
-            BurnTrainer::open(place, Weights::Random { config: &config, seed: 9 }, ADAM).unwrap()
+            open(Place { kernels, ..place() }, Weights::Random { config: &config, seed: 9 })
         };
         let (mut plain, mut fused) = (open(Kernels::Plain), open(Kernels::Fused));
         for step in 0..3 {
             let batch = sequences(&[70 + step, 1, 129, 13]);
-            let left = plain.accumulate(&batch, 100.0).unwrap();
-            let right = fused.accumulate(&batch, 100.0).unwrap();
+            let left = accumulate(&mut plain, &batch, 100.0).unwrap();
+            let right = accumulate(&mut fused, &batch, 100.0).unwrap();
             assert!((left / right - 1.0).abs() < 2e-6, "{left} {right}");
             check_same_gradients(&fused, &plain, 2e-5);
             let left = plain.apply(1e-3, 0.5).unwrap();
@@ -253,7 +265,7 @@ fn bad_input_is_refused() {
         labels: labels.to_vec(),
     };
     for sequence in [bad(&[1, 2], &[1]), bad(&[61], &[1]), bad(&[1], &[61]), bad(&[], &[])] {
-        let result = trainer.accumulate(&[sequence], 1.0);
+        let result = accumulate(&mut trainer, &[sequence], 1.0);
         assert!(matches!(result, Err(Error::BadInput(_))), "{result:?}");
     }
     assert!(matches!(trainer.apply(1e-3, 1.0), Err(Error::BadInput(_))));
@@ -265,7 +277,7 @@ fn a_diverged_model_stops_before_its_weights_change() {
     let mut model = Model::random(&config(4, 2, true), 5).unwrap();
     model.values[0].fill(f32::INFINITY);
     model.save(dir.path()).unwrap();
-    let mut trainer = BurnTrainer::open(place(), Weights::Folder(dir.path()), ADAM).unwrap();
-    let result = trainer.accumulate(&sequences(&[9]), 1.0);
+    let mut trainer = open(place(), Weights::Folder(dir.path()));
+    let result = accumulate(&mut trainer, &sequences(&[9]), 1.0);
     assert!(matches!(result, Err(Error::NotFinite { what: "loss" })), "{result:?}");
 }

@@ -8,13 +8,16 @@ use safetensors::SafeTensors;
 use super::adamw::{Step, Trained};
 use super::decoder::{Decoder, WithinBatch};
 use super::device::{self, Place};
+use super::head::{self, Targets};
 use super::loaded::Weight;
 use super::packing::Packing;
 use super::parameters::{Parameter, file_tensors, parameters};
 use super::rotary::Tables;
 use super::weights::Model;
 use super::{files, weights};
-use crate::{Adam, Error, IGNORE, ModelInfo, Result, Sequence, Trainer, Weights};
+use crate::{
+    Adam, Error, IGNORE, ModelInfo, Result, Snapshot, Trainer, Training, Weighted, Weights,
+};
 
 /// The optimizer's state in a checkpoint.
 const STATE: &str = "optimizer.safetensors";
@@ -30,13 +33,23 @@ pub(crate) struct BurnTrainer {
     gradients: Option<Vec<Tensor<2>>>,
     steps: u64,
     adam: Adam,
+    chunk: usize,
     tables: Tables,
     place: Place,
 }
 
 impl BurnTrainer {
     /// Loads or draws the weights onto a device.
-    pub(crate) fn open(place: Place, source: Weights<'_>, adam: Adam) -> Result<Self> {
+    pub(crate) fn open(
+        mut places: Vec<Place>,
+        source: Weights<'_>,
+        training: &Training,
+    ) -> Result<Self> {
+        if places.len() != 1 || *training != Training::from(training.adam) {
+            let why = "this engine trains on one rank, in f32, with the default layout";
+            return Err(Error::BadInput(why.to_owned()));
+        }
+        let place = places.remove(0);
         let mut model = match source {
             Weights::Folder(dir) => Model::load(dir)?,
             Weights::Random { config, seed } => Model::random(config, seed)?,
@@ -57,7 +70,8 @@ impl BurnTrainer {
             second,
             gradients: None,
             steps: 0,
-            adam,
+            adam: training.adam,
+            chunk: head::chunk_rows(training.logits_chunk, model.config.vocabulary),
             place,
             shapes,
             model,
@@ -72,15 +86,11 @@ impl BurnTrainer {
             .collect()
     }
 
-    /// Sum of losses and gradients of `sum / divisor`.
-    fn differentiate(
-        &self,
-        micro_batch: &[Sequence],
-        divisor: f64,
-    ) -> Result<(f64, Vec<Tensor<2>>)> {
-        let sequences = micro_batch.iter().map(|sequence| sequence.input_ids.as_slice());
+    /// The losses of the sequences, and the gradients of their weighted sum.
+    fn differentiate(&self, pack: &[Weighted<'_>]) -> Result<(Vec<f64>, Vec<Tensor<2>>)> {
+        let sequences = pack.iter().map(|one| one.sequence.input_ids.as_slice());
         let packing = Packing::new(sequences, &self.tables, &self.place.device);
-        let (rows, targets) = trained_rows(micro_batch, &packing);
+        let targets = targets(pack, &packing);
         let taped: Vec<Tensor<2>> =
             self.weights.iter().map(|weight| weight.clone().autodiff().require_grad()).collect();
         let parameters: Vec<Weight> = taped.iter().cloned().map(Weight::Tensor).collect();
@@ -89,13 +99,15 @@ impl BurnTrainer {
         let mut attention =
             WithinBatch { packing: packing.clone(), heads: config.heads(), kernels };
         let hidden = decoder.hidden_states(&packing, &mut attention);
-        let loss = kernels.cross_entropy(decoder.logits(hidden, &rows), &targets);
-        let sum = f64::from(loss.clone().inner().into_scalar::<f32>());
-        if !sum.is_finite() {
+        let normed = decoder.normed(hidden, &targets.rows);
+        let weight = &self.weights[decoder.head()];
+        let outcome =
+            head::differentiate(kernels, &normed.clone().inner(), weight, &targets, self.chunk);
+        if !outcome.losses.iter().sum::<f64>().is_finite() {
             return Err(Error::NotFinite { what: "loss" });
         }
-        let mut tape = (loss / divisor).backward();
-        let gradients = taped
+        let mut tape = (normed * outcome.of_input.autodiff()).sum().backward();
+        let mut gradients: Vec<Tensor<2>> = taped
             .iter()
             .zip(&self.weights)
             .map(|(taped, weight)| match taped.grad_remove(&mut tape) {
@@ -103,12 +115,14 @@ impl BurnTrainer {
                 None => weight.zeros_like(),
             })
             .collect();
-        Ok((sum, gradients))
+        let of_head = &mut gradients[decoder.head()];
+        *of_head = of_head.clone() + outcome.of_weight;
+        Ok((by_sequence(pack, &outcome.losses), gradients))
     }
 
-    fn check(&self, micro_batch: &[Sequence]) -> Result<()> {
+    fn check(&self, pack: &[Weighted<'_>]) -> Result<()> {
         let vocabulary = self.model.info.vocabulary;
-        for sequence in micro_batch {
+        for Weighted { sequence, .. } in pack {
             let (ids, labels) = (sequence.input_ids.len(), sequence.labels.len());
             if ids != labels {
                 return Err(Error::BadInput(format!("{ids} input ids but {labels} labels")));
@@ -143,14 +157,25 @@ pub(crate) fn check_ids(ids: &[u32], info: &ModelInfo) -> Result<()> {
     Ok(())
 }
 
-/// Packed rows that have a loss, and what each must predict.
-fn trained_rows(micro_batch: &[Sequence], packing: &Packing) -> (Vec<usize>, Vec<usize>) {
-    let pairs = micro_batch.iter().zip(packing.ranges()).flat_map(|(sequence, range)| {
-        let next = sequence.labels.iter().skip(1).enumerate();
-        let trained = next.filter(|(_, label)| **label != IGNORE);
-        trained.map(move |(place, label)| (range.start + place, *label as usize))
-    });
-    pairs.unzip()
+/// Packed rows that have a loss, what each must predict, and what it counts.
+fn targets(pack: &[Weighted<'_>], packing: &Packing) -> Targets {
+    let mut targets = Targets::default();
+    for (one, range) in pack.iter().zip(packing.ranges()) {
+        let next = one.sequence.labels.iter().skip(1).enumerate();
+        for (place, label) in next.filter(|(_, label)| **label != IGNORE) {
+            targets.rows.push(range.start + place);
+            targets.ids.push(*label as usize);
+            targets.factors.push(one.weight as f32);
+        }
+    }
+    targets
+}
+
+/// The losses of the rows, added up sequence by sequence.
+fn by_sequence(pack: &[Weighted<'_>], losses: &[f64]) -> Vec<f64> {
+    let mut rest = losses.iter();
+    let counts = pack.iter().map(|one| one.sequence.trained_tokens());
+    counts.map(|count| rest.by_ref().take(count).sum()).collect()
 }
 
 fn host(tensors: &[Tensor<2>]) -> Vec<Vec<f32>> {
@@ -162,17 +187,24 @@ impl Trainer for BurnTrainer {
         &self.model.info
     }
 
-    fn accumulate(&mut self, micro_batch: &[Sequence], divisor: f64) -> Result<f64> {
-        self.check(micro_batch)?;
-        if micro_batch.iter().all(|sequence| sequence.trained_tokens() == 0) {
-            return Ok(0.0);
+    fn ranks(&self) -> usize {
+        1
+    }
+
+    fn accumulate(&mut self, ranks: &[Vec<Weighted<'_>>]) -> Result<Vec<Vec<f64>>> {
+        let [pack] = ranks else {
+            return Err(Error::BadInput(format!("{} micro-batches for 1 rank", ranks.len())));
+        };
+        self.check(pack)?;
+        if pack.iter().all(|one| one.sequence.trained_tokens() == 0) {
+            return Ok(vec![vec![0.0; pack.len()]]);
         }
-        let (sum, new) = self.differentiate(micro_batch, divisor)?;
+        let (losses, new) = self.differentiate(pack)?;
         self.gradients = Some(match self.gradients.take() {
             Some(old) => old.into_iter().zip(new).map(|(old, new)| old + new).collect(),
             None => new,
         });
-        Ok(sum)
+        Ok(vec![losses])
     }
 
     fn apply(&mut self, learning_rate: f64, max_norm: f64) -> Result<f64> {
@@ -209,34 +241,19 @@ impl Trainer for BurnTrainer {
         self.gradients = None;
     }
 
-    fn save_model(&self, dir: &Path) -> Result<()> {
-        Model {
-            config: self.model.config.clone(),
-            info: self.model.info.clone(),
-            original: self.model.original.clone(),
-            generation: self.model.generation.clone(),
-            values: host(&self.weights),
-        }
-        .save(dir)
-    }
-
-    fn save_state(&self, dir: &Path) -> Result<()> {
-        files::create_dir(dir)?;
-        let (first, second) = (host(&self.first), host(&self.second));
-        let tensors: Vec<files::NamedTensor<'_>> = file_tensors(&self.model.config)
-            .into_iter()
-            .flat_map(|tensor| {
-                [("first", &first), ("second", &second)].map(|(moment, values)| {
-                    files::NamedTensor {
-                        name: format!("{moment}.{}", tensor.name),
-                        shape: tensor.shape.clone(),
-                        values: &values[tensor.parameter][tensor.elements.clone()],
-                    }
-                })
-            })
-            .collect();
-        let steps = self.steps.to_string();
-        files::write_safetensors(&dir.join(STATE), &tensors, &[("steps", &steps)])
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(Copy {
+            model: Model {
+                config: self.model.config.clone(),
+                info: self.model.info.clone(),
+                original: self.model.original.clone(),
+                generation: self.model.generation.clone(),
+                values: host(&self.weights),
+            },
+            first: host(&self.first),
+            second: host(&self.second),
+            steps: self.steps,
+        }))
     }
 
     fn load_state(&mut self, dir: &Path) -> Result<()> {
@@ -281,5 +298,37 @@ impl Trainer for BurnTrainer {
 
     fn peak_memory_bytes(&self) -> u64 {
         device::peak_memory_bytes(&self.place.device)
+    }
+}
+
+/// A model and its optimizer's state on the host.
+struct Copy {
+    model: Model,
+    first: Vec<Vec<f32>>,
+    second: Vec<Vec<f32>>,
+    steps: u64,
+}
+
+impl Snapshot for Copy {
+    fn save_model(&self, dir: &Path) -> Result<()> {
+        self.model.save(dir)
+    }
+
+    fn save_state(&self, dir: &Path) -> Result<()> {
+        files::create_dir(dir)?;
+        let tensors: Vec<files::NamedTensor<'_>> = file_tensors(&self.model.config)
+            .into_iter()
+            .flat_map(|tensor| {
+                [("first", &self.first), ("second", &self.second)].map(|(moment, values)| {
+                    files::NamedTensor {
+                        name: format!("{moment}.{}", tensor.name),
+                        shape: tensor.shape.clone(),
+                        values: &values[tensor.parameter][tensor.elements.clone()],
+                    }
+                })
+            })
+            .collect();
+        let steps = self.steps.to_string();
+        files::write_safetensors(&dir.join(STATE), &tensors, &[("steps", &steps)])
     }
 }

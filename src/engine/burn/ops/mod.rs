@@ -106,16 +106,32 @@ impl Kernels {
         }
     }
 
-    /// The sum over rows of `-log softmax(logits)[target]`.
-    pub(crate) fn cross_entropy(self, logits: Tensor<2>, targets: &[usize]) -> Tensor<1> {
+    /// Of each row of logits `-log softmax(row)[target]`, and the gradient of the sum of these times
+    /// the rows' factors. On no tape.
+    pub(crate) fn cross_entropy(
+        self,
+        logits: Tensor<2>,
+        targets: &[usize],
+        factors: &[f32],
+    ) -> (Vec<f64>, Tensor<2>) {
         match self {
-            Self::Plain => {
-                let ids: Vec<i64> = targets.iter().map(|target| *target as i64).collect();
-                let data = TensorData::new(ids, [targets.len()]);
-                let targets = Tensor::<1, Int>::from_data(data, &logits.device().inner());
-                plain::cross_entropy(logits, targets)
-            }
-            Self::Fused => fused::cross_entropy(logits, targets.into()),
+            Self::Plain => plain::cross_entropy(logits, targets, factors),
+            Self::Fused => fused::cross_entropy(logits, targets, factors),
+        }
+    }
+
+    /// `left · right`, or with the left one turned, added to what there is. On no tape.
+    pub(crate) fn product_added(
+        self,
+        sum: Tensor<2>,
+        left: Tensor<2>,
+        right: Tensor<2>,
+        turn: bool,
+    ) -> Tensor<2> {
+        match self {
+            Self::Plain if turn => sum + left.transpose().matmul(right),
+            Self::Plain => sum + left.matmul(right),
+            Self::Fused => fused::product_added(sum, left, right, turn),
         }
     }
 

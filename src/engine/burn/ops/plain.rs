@@ -5,6 +5,7 @@ use burn::tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor, TensorData, acti
 use crate::Adam;
 use crate::burn::adamw::{Step, Trained};
 use crate::burn::decoder::Heads;
+use crate::burn::device;
 use crate::burn::packing::Packing;
 use crate::burn::rotary::Rotary;
 
@@ -98,11 +99,20 @@ pub(crate) fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
     activation::silu(gate) * up
 }
 
-/// The sum over rows of `-log softmax(logits)[target]`.
-pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    let rows = logits.dims()[0];
-    let picked = activation::log_softmax(logits, 1).gather(1, targets.reshape([rows, 1]));
-    picked.sum().neg()
+/// Of each row `-log softmax(row)[target]`, and the gradient of the sum of these times the factors.
+pub(crate) fn cross_entropy(
+    logits: Tensor<2>,
+    targets: &[usize],
+    factors: &[f32],
+) -> (Vec<f64>, Tensor<2>) {
+    let (device, rows) = (logits.device(), targets.len());
+    let targets = integers(targets.iter().copied(), &device).reshape([rows, 1]);
+    let factors = Tensor::<2>::from_data(TensorData::new(factors.to_vec(), [rows, 1]), &device);
+    let logarithms = activation::log_softmax(logits, 1);
+    let picked = logarithms.clone().gather(1, targets.clone()).neg();
+    let losses = device::numbers(picked).into_iter().map(f64::from).collect();
+    let gradient = logarithms.exp() * factors.clone();
+    (losses, gradient.scatter(1, targets, factors.neg(), IndexingUpdateOp::Add))
 }
 
 /// Overwrites rows of a cache with columns of new rows, from `column` on.

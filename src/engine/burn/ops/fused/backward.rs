@@ -16,7 +16,7 @@ use super::{Fused, Host, dims, host, into_values};
 use crate::burn::decoder::Heads;
 use crate::burn::gemm::{Target, View, product};
 use crate::burn::ops::kernels::rotate::Angles;
-use crate::burn::ops::kernels::{attention, cross_entropy, gated, norm, rotate};
+use crate::burn::ops::kernels::{attention, gated, norm, rotate};
 
 /// What the tape calls; never itself on a tape.
 pub(crate) trait FusedBack: Backend {
@@ -47,19 +47,6 @@ pub(crate) trait FusedBack: Backend {
     ) -> FloatTensor<Self>;
 
     fn gated_back(gate_up: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self>;
-
-    /// The loss, and of each row the logarithm of its sum of exponentials.
-    fn loss_and_normalisers(
-        logits: FloatTensor<Self>,
-        targets: &[usize],
-    ) -> (FloatTensor<Self>, Vec<f32>);
-
-    fn loss_back(
-        logits: FloatTensor<Self>,
-        normalisers: &[f32],
-        gradient: FloatTensor<Self>,
-        targets: &[usize],
-    ) -> FloatTensor<Self>;
 }
 
 impl FusedBack for Flex {
@@ -110,18 +97,6 @@ impl FusedBack for Flex {
         let (gate_up, shape) = (gate_up.to_contiguous(), dims(&gate_up));
         let gradient = gradient.to_contiguous();
         host(gated::backward(gate_up.storage(), gradient.storage(), shape[1] / 2), shape)
-    }
-
-    fn loss_back(logits: Host, normalisers: &[f32], gradient: Host, targets: &[usize]) -> Host {
-        let (logits, shape) = (logits.to_contiguous(), dims(&logits));
-        let factor = gradient.to_contiguous().storage::<f32>()[0];
-        host(cross_entropy::backward(logits.storage(), targets, normalisers, factor), shape)
-    }
-
-    fn loss_and_normalisers(logits: Host, targets: &[usize]) -> (Host, Vec<f32>) {
-        let (logits, [_, width]) = (logits.to_contiguous(), dims(&logits));
-        let (loss, normalisers) = cross_entropy::forward(logits.storage(), targets, width);
-        (host(vec![loss as f32], [1]), normalisers)
     }
 }
 
@@ -258,27 +233,6 @@ impl<B: FusedBack> Backward<B, 1> for GatedBack {
     }
 }
 
-#[derive(Debug)]
-struct LossBack;
-
-impl<B: FusedBack> Backward<B, 1> for LossBack {
-    type State = (FloatTensor<B>, Arc<[f32]>, Arc<[usize]>);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let gradient = grads.consume::<B>(&ops.node);
-        let (logits, normalisers, targets) = ops.state;
-        if let [Some(node)] = ops.parents {
-            let back = B::loss_back(logits, &normalisers, gradient, &targets);
-            grads.register::<B>(node.id, back);
-        }
-    }
-}
-
 impl<B: Fused + FusedBack, C: CheckpointStrategy> Fused for Autodiff<B, C> {
     fn own_rows(x: FloatTensor<Self>, rows: Arc<[usize]>) -> FloatTensor<Self> {
         match RowsBack.prepare::<C>([x.node()]).compute_bound().stateful() {
@@ -363,17 +317,6 @@ impl<B: Fused + FusedBack, C: CheckpointStrategy> Fused for Autodiff<B, C> {
                 tape.finish(gate_up.clone(), B::own_gated(gate_up))
             }
             OpsKind::UnTracked(tape) => tape.finish(B::own_gated(gate_up.into_primitive())),
-        }
-    }
-
-    fn own_loss(logits: FloatTensor<Self>, targets: Arc<[usize]>) -> FloatTensor<Self> {
-        match LossBack.prepare::<C>([logits.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(tape) => {
-                let logits = logits.into_primitive();
-                let (loss, normalisers) = B::loss_and_normalisers(logits.clone(), &targets);
-                tape.finish((logits, normalisers.into(), targets), loss)
-            }
-            OpsKind::UnTracked(tape) => tape.finish(B::own_loss(logits.into_primitive(), targets)),
         }
     }
 }

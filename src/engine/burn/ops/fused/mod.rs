@@ -11,9 +11,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 
-pub(crate) use self::host::{adamw, square_sum};
+pub(crate) use self::host::{adamw, cross_entropy, product_added, square_sum};
 
-use self::backward::FusedBack;
 use super::kernels::rotate::Angles;
 use super::kernels::{attention as attention_kernel, gated, norm, rotate};
 use crate::burn::decoder::Heads;
@@ -45,8 +44,6 @@ pub(crate) trait Fused: Backend {
     ) -> FloatTensor<Self>;
 
     fn own_gated(gate_up: FloatTensor<Self>) -> FloatTensor<Self>;
-
-    fn own_loss(logits: FloatTensor<Self>, targets: Arc<[usize]>) -> FloatTensor<Self>;
 }
 
 /// Rows of a table; a row may be asked for again and again.
@@ -81,10 +78,6 @@ pub(crate) fn attention(qkv: Tensor<2>, ranges: Arc<[Range<usize>]>, heads: Head
 
 pub(crate) fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as Fused>::own_gated(gate_up.into_dispatch()))
-}
-
-pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Arc<[usize]>) -> Tensor<1> {
-    Tensor::from_dispatch(<Dispatch as Fused>::own_loss(logits.into_dispatch(), targets))
 }
 
 /// Products with fewer rows or numbers than this are computed with rows of zeros: the gemm crate adds
@@ -175,9 +168,5 @@ impl Fused for Flex {
     fn own_gated(gate_up: Host) -> Host {
         let (gate_up, [rows, width]) = (gate_up.to_contiguous(), dims(&gate_up));
         host(gated::forward(gate_up.storage(), width / 2), [rows, width / 2])
-    }
-
-    fn own_loss(logits: Host, targets: Arc<[usize]>) -> Host {
-        Self::loss_and_normalisers(logits, &targets).0
     }
 }

@@ -1,47 +1,34 @@
-//! Softmax cross entropy over rows of logits.
+//! Softmax cross entropy over rows of logits, and its gradient in their place.
 
 use rayon::prelude::*;
 
 use super::TASK_ROWS;
 use super::vector::{exp, greatest, vectorized};
 
-/// The sum over rows of `-log softmax(row)[target]`, and of each row the logarithm of its sum of
-/// exponentials.
-pub(crate) fn forward(logits: &[f32], targets: &[usize], width: usize) -> (f64, Vec<f32>) {
-    let mut normalisers = vec![0.0; targets.len()];
-    normalisers
-        .par_chunks_mut(TASK_ROWS)
-        .zip(logits.par_chunks(TASK_ROWS * width))
-        .for_each(|(normalisers, logits)| normalise_rows(normalisers, logits, width));
-    let rows = logits.chunks_exact(width).zip(targets).zip(&normalisers);
-    let losses = rows.map(|((row, target), normaliser)| f64::from(normaliser - row[*target]));
-    (losses.sum(), normalisers)
-}
-
-/// The gradient of the logits: `(softmax - one at the target) * factor`.
-pub(crate) fn backward(
-    logits: &[f32],
-    targets: &[usize],
-    normalisers: &[f32],
-    factor: f32,
-) -> Vec<f32> {
+/// Turns logits into their gradients, `(softmax - one at the target) * factor` row by row, and gives
+/// the loss of each row, `-log softmax(row)[target]`.
+pub(crate) fn losses(logits: &mut [f32], targets: &[usize], factors: &[f32]) -> Vec<f64> {
     let width = logits.len() / targets.len().max(1);
-    let mut result = vec![0.0; logits.len()];
-    result
-        .par_chunks_mut(TASK_ROWS * width)
-        .zip(logits.par_chunks(TASK_ROWS * width).zip(normalisers.par_chunks(TASK_ROWS)))
-        .for_each(|(result, (logits, normalisers))| {
-            softmax_rows(result, logits, normalisers, factor);
-        });
-    for (row, target) in result.chunks_exact_mut(width).zip(targets) {
-        row[*target] -= factor;
-    }
-    result
+    let tasks = logits.par_chunks_mut((TASK_ROWS * width).max(1));
+    let rows = targets.par_chunks(TASK_ROWS).zip(factors.par_chunks(TASK_ROWS));
+    let losses = tasks.zip(rows).map(|(logits, (targets, factors))| {
+        let normalisers = normalised(logits, width);
+        let rows = logits.chunks_exact(width).zip(targets).zip(&normalisers);
+        let losses = rows.map(|((row, target), normaliser)| f64::from(normaliser - row[*target]));
+        let losses: Vec<f64> = losses.collect();
+        softmax_rows(logits, &normalisers, factors);
+        let rows = logits.chunks_exact_mut(width).zip(targets).zip(factors);
+        rows.for_each(|((row, target), factor)| row[*target] -= factor);
+        losses
+    });
+    losses.collect::<Vec<_>>().concat()
 }
 
 vectorized! {
-    fn normalise_rows(normalisers: &mut [f32], logits: &[f32], width: usize) {
-        for (normaliser, row) in normalisers.iter_mut().zip(logits.chunks_exact(width)) {
+    /// Of each row the logarithm of its sum of exponentials.
+    fn normalised(logits: &[f32], width: usize) -> Vec<f32> {
+        let mut normalisers = Vec::with_capacity(logits.len() / width);
+        for row in logits.chunks_exact(width) {
             let most = greatest(row);
             let mut sums = [0.0_f32; 16];
             let lanes = row.chunks_exact(16);
@@ -51,18 +38,19 @@ vectorized! {
                     *sum += exp(logit - most);
                 }
             }
-            *normaliser = most + (rest + sums.iter().sum::<f32>()).ln();
+            normalisers.push(most + (rest + sums.iter().sum::<f32>()).ln());
         }
+        normalisers
     }
 }
 
 vectorized! {
-    fn softmax_rows(result: &mut [f32], logits: &[f32], normalisers: &[f32], factor: f32) {
+    fn softmax_rows(logits: &mut [f32], normalisers: &[f32], factors: &[f32]) {
         let width = logits.len() / normalisers.len();
-        let rows = logits.chunks_exact(width).zip(normalisers);
-        for (result, (row, normaliser)) in result.chunks_exact_mut(width).zip(rows) {
-            for (result, logit) in result.iter_mut().zip(row) {
-                *result = exp(logit - normaliser) * factor;
+        let rows = logits.chunks_exact_mut(width).zip(normalisers).zip(factors);
+        for ((row, normaliser), factor) in rows {
+            for logit in row {
+                *logit = exp(*logit - normaliser) * factor;
             }
         }
     }
