@@ -128,8 +128,10 @@ impl AppState {
     }
 
     /// How programs are confined here, seen on a thread that may block.
-    pub(super) async fn sandbox(&self) -> Result<Option<Sandbox>> {
-        self.blocking(|state| Ok(state.0.sandbox.as_ref().map(|probe| probe()))).await
+    pub(super) async fn sandbox(&self) -> Result<Sandbox> {
+        let gone = || Error::Unavailable("no program is run here".into());
+        let probe = self.0.sandbox.clone().ok_or_else(gone)?;
+        self.blocking(move |_| Ok(probe())).await
     }
 
     /// Judges a trace again, on a thread that may block, when it is its turn. Ends with whoever asked.

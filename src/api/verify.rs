@@ -40,8 +40,6 @@ pub(super) struct VerifySummary {
     pub slowest: Vec<SlowTrace>,
     /// Programs with tests that came out differently when they were run again.
     pub flakiest: Vec<SlowTrace>,
-    /// How programs are confined on this machine; null while nobody has looked.
-    pub sandbox: Option<Sandbox>,
 }
 
 /// Outcomes of a domain.
@@ -219,6 +217,7 @@ pub struct Probe {
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(get_verify_summary))
+        .routes(routes!(get_verify_sandbox))
         .routes(routes!(get_trace_verdict))
         .routes(routes!(replay_trace))
 }
@@ -227,9 +226,15 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 #[utoipa::path(get, path = "/verify/summary", tag = "verify",
     responses((status = OK, body = VerifySummary), (status = "default", body = ErrorBody)))]
 async fn get_verify_summary(State(state): State<AppState>) -> Result<Answer<VerifySummary>> {
-    let sandbox = state.sandbox().await?;
-    let summary = state.store(summary).await?;
-    Ok(Answer(VerifySummary { sandbox, ..summary }))
+    Ok(Answer(state.store(summary).await?))
+}
+
+/// How programs are confined on this machine. The first time hostile ones are tried, which takes a
+/// second or two.
+#[utoipa::path(get, path = "/verify/sandbox", tag = "verify",
+    responses((status = OK, body = Sandbox), (status = "default", body = ErrorBody)))]
+async fn get_verify_sandbox(State(state): State<AppState>) -> Result<Answer<Sandbox>> {
+    Ok(Answer(state.sandbox().await?))
 }
 
 /// Everything that is known about the verdict on a trace.
@@ -302,7 +307,6 @@ fn summary(store: &Store) -> store::Result<VerifySummary> {
         reviews: reviews(store)?,
         slowest: store.slowest(false, SLOWEST)?.into_iter().map(SlowTrace::from).collect(),
         flakiest: store.slowest(true, SLOWEST)?.into_iter().map(SlowTrace::from).collect(),
-        sandbox: None,
     })
 }
 
