@@ -70,9 +70,9 @@ pub(super) fn examine(candidate: &Path) -> Result<Interpreter, String> {
     let mut lines = said.lines();
     let executable = lines.next().filter(|path| !path.is_empty()).ok_or("is no Python")?;
     let version: Vec<u32> = lines.filter_map(|line| line.parse().ok()).collect();
-    if version.len() != 2 || version.as_slice() < OLDEST.as_slice() {
-        let said: Vec<String> = version.iter().map(u32::to_string).collect();
-        return Err(format!("is Python {}, older than 3.9", said.join(".")));
+    let [major, minor] = version[..] else { return Err("is no Python".into()) };
+    if [major, minor] < OLDEST {
+        return Err(format!("is Python {major}.{minor}, older than 3.9"));
     }
     let said = process::say(Path::new(executable), &["-I", "-S", "-B", "-c", EXAMINE], false)?;
     let mut found: Interpreter = serde_json::from_str(said.trim())

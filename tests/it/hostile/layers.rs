@@ -197,18 +197,23 @@ fn what_a_machine_lacks_is_told_with_its_remedy() {
 }
 
 #[test]
-fn a_python_that_is_too_old_is_named() {
+fn a_python_that_is_too_old_or_none_is_named() {
     let env = TestEnv::new();
-    let old = env.file("python3", "#!/bin/sh\nprintf '/usr/bin/python3\\n3\\n8\\n'\n");
-    std::fs::set_permissions(&old, Permissions::from_mode(0o755)).unwrap();
-    let mut command = env.command(&["grade", "code"]);
-    command.env("PATH", env.path());
-    let ended = grade(command);
-    assert_eq!(ended.code, Some(1), "{ended:#?}");
-    let told =
-        format!("error: could not find python3: `{}` is Python 3.8, older than 3.9", old.display());
-    assert!(ended.stderr.contains(&told), "{ended:#?}");
-    assert!(ended.stderr.contains("hint: install Python 3.9 or newer"), "{ended:#?}");
+    let said = [
+        ("/usr/bin/python3\\n3\\n8\\n", "is Python 3.8, older than 3.9"),
+        ("hello", "is no Python"),
+    ];
+    for (said, why) in said {
+        let python = env.file("python3", &format!("#!/bin/sh\nprintf '{said}'\n"));
+        std::fs::set_permissions(&python, Permissions::from_mode(0o755)).unwrap();
+        let mut command = env.command(&["grade", "code"]);
+        command.env("PATH", env.path());
+        let ended = grade(command);
+        assert_eq!(ended.code, Some(1), "{ended:#?}");
+        let told = format!("error: could not find python3: `{}` {why}", python.display());
+        assert!(ended.stderr.contains(&told), "{ended:#?}");
+        assert!(ended.stderr.contains("hint: install Python 3.9 or newer"), "{ended:#?}");
+    }
 }
 
 #[test]
