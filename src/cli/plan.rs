@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Global, machine, units};
 use crate::hint::Hinted;
 use crate::jobs::Kind;
-use crate::recipe::{Forecast, Machine, Origin, Plan, Recipe};
+use crate::recipe::{Forecast, Machine, Origin, Plan, Recipe, Row, Way};
 
 /// Options of `plan`.
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,9 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let asked = args.devices.is_some() || args.device_memory.is_some();
     if asked && forecast.fits == Some(false) {
         let message = format!("`{}` does not fit on {} GPUs", plan.recipe, machine.gpus);
-        return Err(Hinted::new(message, forecast.advice.join("; ")).into());
+        // What would help stands last.
+        let hint = forecast.advice.last().cloned().unwrap_or_default();
+        return Err(Hinted::new(message, hint).into());
     }
     Ok(())
 }
@@ -95,23 +97,59 @@ fn lines(plan: &Plan, section: &str, path: &str, value: &Value) {
 fn forecast_text(forecast: &Forecast) -> String {
     let number = |value: Option<u64>| value.map_or("unknown".into(), |value| value.to_string());
     let size = |value: Option<u64>| value.map_or("unknown".into(), units::bytes);
-    let device = forecast.memory.device_bytes.as_ref().map(|memory| memory.total);
     let hours = forecast.hours.map_or("unknown".into(), |hours| format!("{hours:.1}"));
+    let cost = forecast.cost_usd.map_or("unknown".into(), |cost| format!("{cost:.0} US dollars"));
     let fits = match forecast.fits {
         Some(true) => "yes",
         Some(false) => "no",
         None => "unknown",
     };
+    let device = forecast.memory.device_bytes.as_ref();
     let mut text = format!(
         "parameters     {}\ntokens         {}\nsteps          {}\nhours          {hours}\n\
-         GPU memory     {}\nhost memory    {}\ndisk           {}\nfits           {fits}\n",
+         cost           {cost}\nGPU memory     {}\n",
         number(forecast.parameters),
         number(forecast.tokens),
         number(forecast.steps),
-        size(device),
+        size(device.map(|memory| memory.total)),
+    );
+    if let Some(device) = device {
+        let parts = [
+            ("weights", device.weights),
+            ("gradients", device.gradients),
+            ("optimizer", device.optimizer),
+            ("activations", device.activations),
+            ("working set", device.working_set),
+            ("logits", device.logits),
+            ("gathered", device.gathered),
+            ("reserve", device.reserve),
+        ];
+        text.extend(parts.map(|(name, bytes)| format!("  {name:<12} {}\n", units::bytes(bytes))));
+    }
+    text += &format!(
+        "host memory    {}\ndisk           {}\nfits           {fits}\n",
         size(forecast.memory.host_bytes),
         size(forecast.memory.disk_bytes),
     );
+    text += &table_text(&forecast.table, forecast.memory.usable_bytes);
     text.extend(forecast.advice.iter().map(|advice| format!("note: {advice}\n")));
     text
+}
+
+/// What each layout of the state takes, in GiB, for each way of keeping the forward pass.
+fn table_text(table: &[Row], usable: Option<u64>) -> String {
+    let Some(first) = table.first() else { return String::new() };
+    let gib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 30));
+    let mut text = format!(
+        "\nGiB of each GPU by train.state and what is kept; * does not fit into {}\n{:<6}",
+        usable.map_or_else(|| "an unknown size".to_owned(), &gib),
+        ""
+    );
+    text.extend(first.ways.iter().map(|way| format!("{:>20}", way.name)));
+    for row in table {
+        text += &format!("\n{:<6}", row.state);
+        let mark = |way: &Way| if way.fits { "" } else { "*" };
+        text.extend(row.ways.iter().map(|way| format!("{:>20}", gib(way.bytes) + mark(way))));
+    }
+    text + "\n\n"
 }

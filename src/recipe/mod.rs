@@ -12,7 +12,7 @@ mod plan;
 mod sections;
 
 pub use check::{Problem, Problems};
-pub use forecast::{DeviceBytes, Forecast, Memory};
+pub use forecast::{DeviceBytes, Forecast, Memory, Row, Way};
 pub use given::Origin;
 pub use machine::Machine;
 pub use plan::{Expected, Plan};

@@ -75,4 +75,8 @@ impl Settings for evaluate::Config {
     }
 }
 impl Settings for serve::Config {}
-impl Settings for Expected {}
+impl Settings for Expected {
+    fn problems(&self) -> Vec<String> {
+        Self::problems(self)
+    }
+}

@@ -27,6 +27,7 @@ use crate::records::{Arm, Dataset};
 use crate::stage;
 use crate::store::Store;
 
+pub use crate::engine::{Keep, Offload, Shard, StateLayout};
 pub use batches::{Walk, permutation};
 pub use config::{Config, LossNormalisation, NonFinite, Precision};
 pub use fit::{Observer, Task, fit, steps};
