@@ -73,6 +73,44 @@ pub(super) struct RunDetail {
     pub config: serde_json::Value,
     /// Its checkpoints, oldest first.
     pub checkpoints: Vec<Checkpoint>,
+    /// What happened in it besides steps, in order.
+    pub events: Vec<RunEvent>,
+    /// Its first steps beside the plain way: `agrees`, `loss_difference`, …; none if there is none.
+    pub certificate: Option<serde_json::Value>,
+}
+
+/// What happened in a run besides its steps.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RunEvent {
+    /// When, RFC 3339, UTC.
+    pub at: String,
+    /// In which step, or before it.
+    pub step: u64,
+    /// `began`, `resumed`, `certified`, `disagreed`, `non_finite`, `loss_spike`, `zero_tokens`,
+    /// `clock_jump`, `out_of_memory` or `save_failed`.
+    pub kind: &'static str,
+    /// Whether somebody should look at it.
+    pub warning: bool,
+    /// One line for people.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Ids of the examples it is about.
+    pub examples: Vec<i64>,
+}
+
+impl From<records::RunEvent> for RunEvent {
+    fn from(event: records::RunEvent) -> Self {
+        Self {
+            at: event.at,
+            step: event.step,
+            kind: event.kind.name(),
+            warning: event.kind.is_warning(),
+            message: event.message,
+            hint: event.hint,
+            examples: event.examples,
+        }
+    }
 }
 
 /// A complete checkpoint.
@@ -181,9 +219,12 @@ async fn get_run(State(state): State<AppState>, Path(id): Path<i64>) -> Result<A
             let run = store.run(RunId(id))?;
             let config = run.config.clone();
             let checkpoints = store.checkpoints(run.id)?.into_iter().map(Checkpoint::from);
+            let events = store.run_events(&run)?.into_iter().map(RunEvent::from);
             Ok(RunDetail {
                 config,
                 checkpoints: checkpoints.collect(),
+                events: events.collect(),
+                certificate: store.run_certificate(&run)?,
                 run: with_last(store, run)?,
             })
         })

@@ -1,5 +1,6 @@
 //! The verb `train`: fine-tunes a model on a file of examples or a dataset, into a folder.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::foreground::LINE_INTERVAL;
 use crate::dataset::shards::Shards;
 use crate::dataset::{self, encode, rows};
 use crate::hint::Hinted;
-use crate::records::Step;
+use crate::records::{RunEvent, Step};
 use crate::store::Store;
 use crate::train::{self, Config, Observer, Task};
 
@@ -45,10 +46,12 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     if let Some(device) = args.device {
         config.device = device;
     }
-    let problems = config.problems();
+    let problems = train::problems(&config, &args.model);
     ensure!(problems.is_empty(), "{}", problems.join("; "));
     train::ensure_weights(&args.model, &config)?;
+    let began = Instant::now();
     let shards = examples(global, &args.examples, &args.model, &config)?;
+    let data_seconds = began.elapsed().as_secs_f64();
     let task = Task { model: &args.model, shards: &shards, out: &args.out, config: &config };
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -65,7 +68,10 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         let counts = shards.counts();
         println!(
             "{}",
-            json!({ "steps": steps.len(), "loss": loss, "data": counts, "model": finished })
+            json!({
+                "steps": steps.len(), "loss": loss, "data": counts, "data_seconds": data_seconds,
+                "model": finished
+            })
         );
     } else {
         println!("{} steps, loss {:.4}: {}", steps.len(), loss.unwrap_or(0.0), finished.display());
@@ -126,8 +132,13 @@ fn examples(
     config: &Config,
 ) -> anyhow::Result<Shards> {
     let path = PathBuf::from(examples);
+    let encoding = config.encoding(train::cutoff(config, model)?);
+    let encoding = (model, &encoding);
+    let meter = Encoding::new();
+    let progress = |done: u64, total: u64| meter.told(done, total);
     if path.is_file() {
-        return rows::of_file(&path, model, &config.encoding());
+        let shards = global.data_dir().join("shards");
+        return rows::of_file(&path, encoding, &shards, &progress);
     }
     let store = Store::open(&global.data_dir())?;
     let dataset =
@@ -137,7 +148,29 @@ fn examples(
             }
             None => error,
         })?;
-    encode::of_dataset(&store, &dataset, model, &config.encoding())
+    encode::of_dataset(&store, &dataset, encoding, &progress)
+}
+
+/// How far the encoding of examples is, a line every ten seconds.
+struct Encoding {
+    began: Instant,
+    said: Cell<Instant>,
+}
+
+impl Encoding {
+    fn new() -> Self {
+        Self { began: Instant::now(), said: Cell::new(Instant::now()) }
+    }
+
+    fn told(&self, done: u64, total: u64) {
+        if self.said.get().elapsed() < LINE_INTERVAL || done == 0 {
+            return;
+        }
+        self.said.set(Instant::now());
+        let part = done as f64 / total.max(1) as f64;
+        let left = self.began.elapsed().as_secs_f64() * (1.0 / part - 1.0);
+        say(&format!("encoding the examples: {:.0} %, {left:.0} s left", 100.0 * part));
+    }
 }
 
 /// Progress on standard error: a bar on a terminal, a line every ten seconds otherwise.
@@ -187,6 +220,19 @@ impl Observer for Meter {
     }
 
     fn saved(&mut self, _step: u64, _gone: &[u64]) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn happened(&mut self, event: &RunEvent) -> anyhow::Result<()> {
+        let word = if event.kind.is_warning() { "warning: " } else { "" };
+        let line = match &event.hint {
+            Some(hint) => format!("{word}{} (hint: {hint})", event.message),
+            None => format!("{word}{}", event.message),
+        };
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => say(&line),
+        }
         Ok(())
     }
 }

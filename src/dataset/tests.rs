@@ -170,7 +170,7 @@ fn the_same_traces_make_the_same_bytes_in_whatever_order_they_came() {
             train_on_prompt: false,
         };
         for dataset in cx.store.datasets().unwrap() {
-            of_dataset(&cx.store, &dataset, &model, &encoding).unwrap();
+            of_dataset(&cx.store, &dataset, (&model, &encoding), &|_, _| {}).unwrap();
         }
         [files(&folder.path().join("datasets")), files(&model)].concat()
     });

@@ -85,6 +85,74 @@ pub struct Step {
     pub peak_memory_bytes: u64,
 }
 
+/// What kind of thing happened in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEventKind {
+    /// It began; says what it is trained on.
+    Began,
+    /// It went on after it had been stopped or killed.
+    Resumed,
+    /// Its first steps agree with the plain way, or were not computed a second time.
+    Certified,
+    /// They do not agree.
+    Disagreed,
+    /// Loss or gradient was no number.
+    NonFinite,
+    /// The loss was far above the ones before.
+    LossSpike,
+    /// A step had no token with a loss.
+    ZeroTokens,
+    /// The clock was set.
+    ClockJump,
+    /// A device or the host had too little memory.
+    OutOfMemory,
+    /// A checkpoint could not be written.
+    SaveFailed,
+}
+
+impl RunEventKind {
+    /// The name used in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Began => "began",
+            Self::Resumed => "resumed",
+            Self::Certified => "certified",
+            Self::Disagreed => "disagreed",
+            Self::NonFinite => "non_finite",
+            Self::LossSpike => "loss_spike",
+            Self::ZeroTokens => "zero_tokens",
+            Self::ClockJump => "clock_jump",
+            Self::OutOfMemory => "out_of_memory",
+            Self::SaveFailed => "save_failed",
+        }
+    }
+
+    /// Whether somebody should look at it.
+    pub fn is_warning(self) -> bool {
+        !matches!(self, Self::Began | Self::Resumed | Self::Certified)
+    }
+}
+
+/// What happened in a run besides its steps, as in `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEvent {
+    /// When, RFC 3339, UTC.
+    pub at: String,
+    /// In which step, or before it.
+    pub step: u64,
+    /// What kind of thing.
+    pub kind: RunEventKind,
+    /// One line for people.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Ids of the examples it is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<i64>,
+}
+
 /// A complete checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Checkpoint {

@@ -15,6 +15,7 @@ mod lock;
 mod migrate;
 mod questions;
 mod reviews;
+mod run_files;
 mod runs;
 mod scores;
 mod to_judge;

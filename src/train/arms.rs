@@ -11,7 +11,7 @@ use super::fit::{self, Observer, Task};
 use super::{Config, RunSummary};
 use crate::dataset::shards::Shards;
 use crate::engine::Device;
-use crate::records::{Checkpoint, Dataset, Run, RunState, Step};
+use crate::records::{Checkpoint, Dataset, Run, RunEvent, RunState, Step};
 use crate::stage::{self, Stop, Stopped};
 use crate::store::{NewRun, Store};
 
@@ -34,9 +34,9 @@ pub(super) fn train(
     }
     let total = steps * runs.len() as u64;
     let shared = Shared { cx, total, done: AtomicU64::new(0), failed: Stop::default() };
-    let device: Device = config.device.parse().map_err(anyhow::Error::msg)?;
+    let devices = config.devices().map_err(anyhow::Error::msg)?;
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    if device == Device::Cpu && processors > 1 && runs.len() > 1 {
+    if devices == [Device::Cpu] && processors > 1 && runs.len() > 1 {
         side_by_side(&shared, &config, model, &runs, processors / runs.len())?;
     } else {
         for run in &runs {
@@ -48,15 +48,8 @@ pub(super) fn train(
 
 /// Steps of every run: those of the smallest arm's passes, so that no arm sees more than asked for.
 fn common_steps(config: &Config, arms: &[(Dataset, Shards)]) -> u64 {
-    let steps = |shards: &Shards| {
-        let walk = super::Walk {
-            examples: shards.len(),
-            batch: config.global_batch as usize,
-            shuffle: config.shuffle,
-            seed: config.seed,
-        };
-        config.schedule(walk.steps_per_epoch()).steps
-    };
+    let steps =
+        |shards: &Shards| config.schedule(config.walk(shards.len()).steps_per_epoch()).steps;
     arms.iter().map(|(_, shards)| steps(shards)).min().unwrap_or(1)
 }
 
@@ -121,7 +114,7 @@ impl Arm {
     ) -> anyhow::Result<Self> {
         let name = dataset.arm.name().to_owned();
         let task = Task { model, shards: &shards, out: Path::new(""), config };
-        let hash = task.hash()?;
+        let hash = task.identity()?.hash()?;
         let run = store.add_run(&NewRun {
             path: format!("runs/{name}-{}", &hash[..8]),
             name,
@@ -238,6 +231,16 @@ impl Observer for Recorder<'_> {
         for step in gone {
             store.drop_checkpoint(self.run.id, *step)?;
         }
+        Ok(())
+    }
+
+    fn happened(&mut self, event: &RunEvent) -> anyhow::Result<()> {
+        let mut data = serde_json::to_value(event)?;
+        if let Some(data) = data.as_object_mut() {
+            data.insert("run_id".into(), serde_json::to_value(self.run.id)?);
+            data.insert("run".into(), self.run.name.clone().into());
+        }
+        self.shared.cx.store.add_event("run_event", &data)?;
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! The learning curve: `steps.jsonl` beside the checkpoints.
+//! The learning curve: `steps.jsonl` beside the checkpoints, and the same as `steps.csv` for tables
+//! and plots.
 //!
 //! A line is written when its step is done, so that a killed run has lost none. A resumed run takes
 //! back the lines it is about to repeat.
@@ -13,11 +14,44 @@ use crate::records::Step;
 
 const FILE: &str = "steps.jsonl";
 
-/// The open file.
+const TABLE: &str = "steps.csv";
+
+/// The table's columns.
+const HEADER: &str = "step,epoch,loss,grad_norm,learning_rate,tokens,trained_tokens,\
+                      tokens_per_second,mfu,seconds,peak_memory_bytes\n";
+
+/// The open files.
 #[derive(Debug)]
 pub(super) struct Curve {
+    lines: Opened,
+    table: Opened,
+}
+
+/// A file that grows.
+#[derive(Debug)]
+struct Opened {
     file: File,
     path: String,
+}
+
+impl Opened {
+    /// The file called `name` in `dir`, with this content.
+    fn new(dir: &Path, name: &str, content: &str) -> anyhow::Result<Self> {
+        let path = dir.join(name);
+        let replace = || {
+            let unfinished = dir.join(format!(".{name}"));
+            fs::write(&unfinished, content)?;
+            fs::rename(&unfinished, &path)?;
+            OpenOptions::new().append(true).open(&path)
+        };
+        let file = replace().with_context(|| format!("could not write `{}`", path.display()))?;
+        Ok(Self { file, path: path.display().to_string() })
+    }
+
+    fn add(&mut self, text: &str) -> anyhow::Result<()> {
+        let written = self.file.write_all(text.as_bytes());
+        written.with_context(|| format!("could not write `{}`", self.path))
+    }
 }
 
 impl Curve {
@@ -26,21 +60,14 @@ impl Curve {
     /// # Errors
     /// If the file cannot be read or written.
     pub(super) fn open(dir: &Path, first: u64) -> anyhow::Result<Self> {
-        let path = dir.join(FILE);
-        let name = path.display().to_string();
-        let kept: String = read(dir)?
-            .iter()
-            .filter(|step| step.step < first)
-            .map(line)
-            .collect::<anyhow::Result<_>>()?;
-        let replace = || {
-            let unfinished = dir.join(format!(".{FILE}"));
-            fs::write(&unfinished, kept)?;
-            fs::rename(&unfinished, &path)?;
-            OpenOptions::new().append(true).open(&path)
-        };
-        let file = replace().with_context(|| format!("could not write `{name}`"))?;
-        Ok(Self { file, path: name })
+        let mut steps = read(dir)?;
+        steps.retain(|step| step.step < first);
+        let lines: String = steps.iter().map(line).collect::<anyhow::Result<_>>()?;
+        let rows: String = steps.iter().map(row).collect();
+        Ok(Self {
+            lines: Opened::new(dir, FILE, &lines)?,
+            table: Opened::new(dir, TABLE, &format!("{HEADER}{rows}"))?,
+        })
     }
 
     /// Adds a step.
@@ -48,9 +75,8 @@ impl Curve {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn push(&mut self, step: &Step) -> anyhow::Result<()> {
-        self.file
-            .write_all(line(step)?.as_bytes())
-            .with_context(|| format!("could not write `{}`", self.path))
+        self.lines.add(&line(step)?)?;
+        self.table.add(&row(step))
     }
 }
 
@@ -70,6 +96,25 @@ pub(super) fn read(dir: &Path) -> anyhow::Result<Vec<Step>> {
 
 fn line(step: &Step) -> anyhow::Result<String> {
     Ok(format!("{}\n", serde_json::to_string(step)?))
+}
+
+/// A line of the table.
+fn row(step: &Step) -> String {
+    let mfu = step.mfu.map(|mfu| mfu.to_string()).unwrap_or_default();
+    let cells = [
+        step.step.to_string(),
+        step.epoch.to_string(),
+        step.loss.to_string(),
+        step.grad_norm.to_string(),
+        step.learning_rate.to_string(),
+        step.tokens.to_string(),
+        step.trained_tokens.to_string(),
+        step.tokens_per_second.to_string(),
+        mfu,
+        step.seconds.to_string(),
+        step.peak_memory_bytes.to_string(),
+    ];
+    format!("{}\n", cells.join(","))
 }
 
 #[cfg(test)]
@@ -107,6 +152,11 @@ mod tests {
         let mut curve = Curve::open(dir.path(), 2).unwrap();
         curve.push(&step(2)).unwrap();
         assert_eq!(read(dir.path()).unwrap(), [step(0), step(1), step(2)]);
+        let table = std::fs::read_to_string(dir.path().join("steps.csv")).unwrap();
+        let rows: Vec<&str> = table.lines().collect();
+        assert_eq!(rows.len(), 4);
+        assert_eq!(rows[0].split(',').count(), rows[3].split(',').count());
+        assert_eq!(rows[3], "2,0.5,1.25,2,0.001,10,5,100,,0.1,1");
     }
 
     #[test]

@@ -1,22 +1,25 @@
 //! Trains one model on one set of examples, from wherever it was left.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
-use sha2::{Digest, Sha256};
-use tracing::warn;
+use anyhow::Context;
 
-use super::batches::Walk;
-use super::config::{Config, NonFinite};
+use super::batches::{Orders, Walk};
+use super::config::{Config, NonFinite, Packing};
 use super::curve::{self, Curve};
+use super::events::{self, Clock, Spikes, event};
+use super::identity::Identity;
+use super::resume::{self, Progress};
+use super::save::{self, Save, Saved, Saver};
 use super::schedule::Plan;
-use super::{explained, resume, step};
+use super::weigh::{self, Batch};
+use super::{certificate, check, explained, step};
+use crate::dataset::pack::{Cost, Limits, Spread, spread};
 use crate::dataset::shards::Shards;
-use crate::engine::{self, Device, Trainer, Training, Weights};
-use crate::hint::Hinted;
-use crate::records::Step;
-use crate::stage::Stopped;
+use crate::engine::{self, Trainer, Weights};
+use crate::records::{RunEvent, RunEventKind, Step};
+use crate::stage::{self, Stopped};
 
 /// What is trained, on what, and where it goes.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +53,12 @@ pub trait Observer {
     /// # Errors
     /// If it cannot be kept; the run ends.
     fn saved(&mut self, step: u64, gone: &[u64]) -> anyhow::Result<()>;
+
+    /// Something else happened; it is in `events.jsonl` already.
+    ///
+    /// # Errors
+    /// If it cannot be kept; the run ends.
+    fn happened(&mut self, event: &RunEvent) -> anyhow::Result<()>;
 }
 
 /// An observer that looks away.
@@ -65,17 +74,16 @@ impl Observer for () {
     fn saved(&mut self, _step: u64, _gone: &[u64]) -> anyhow::Result<()> {
         Ok(())
     }
+
+    fn happened(&mut self, _event: &RunEvent) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 impl Task<'_> {
     /// How it walks through its examples.
     pub fn walk(&self) -> Walk {
-        Walk {
-            examples: self.shards.len(),
-            batch: self.config.global_batch as usize,
-            shuffle: self.config.shuffle,
-            seed: self.config.seed,
-        }
+        self.config.walk(self.shards.len())
     }
 
     /// Its schedule.
@@ -83,38 +91,14 @@ impl Task<'_> {
         self.config.schedule(self.walk().steps_per_epoch())
     }
 
-    /// Hash of all that decides the weights that come out: settings, examples and the model begun
-    /// with. How often it is saved and which arms there are do not matter.
+    /// What makes it this run.
     ///
     /// # Errors
     /// If a file of the model cannot be read.
-    pub fn hash(&self) -> anyhow::Result<String> {
-        let mut config = self.config.clone();
-        let defaults = Config::default();
-        config.arms.clear();
-        config.dataset.clear();
-        config.model.clear();
-        config.save_every = defaults.save_every;
-        config.keep_checkpoints = defaults.keep_checkpoints;
-        let mut hasher = Sha256::new();
-        hasher.update(serde_json::to_vec(&config)?);
-        hasher.update(self.shards.hash());
-        for name in ["config.json", "tokenizer.json", "model.safetensors", INDEX] {
-            let path = self.model.join(name);
-            if path.is_file() {
-                hasher.update(name);
-                let mut file = std::fs::File::open(&path)
-                    .with_context(|| format!("could not open `{}`", path.display()))?;
-                std::io::copy(&mut file, &mut hasher)
-                    .with_context(|| format!("could not read `{}`", path.display()))?;
-            }
-        }
-        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    pub(super) fn identity(&self) -> anyhow::Result<Identity> {
+        Identity::of(self.config, self.shards.hash(), self.model)
     }
 }
-
-/// Its shards are named by their sizes, which is enough to tell two models apart.
-const INDEX: &str = "model.safetensors.index.json";
 
 /// Trains until the last step is done and `final/` is written. A request to stop writes a
 /// checkpoint first. What was finished before is not repeated.
@@ -126,84 +110,144 @@ pub fn fit(
     stop: &dyn Fn() -> bool,
     observer: &mut dyn Observer,
 ) -> anyhow::Result<()> {
-    let problems = task.config.problems();
-    ensure!(problems.is_empty(), "{}", problems.join("; "));
-    if task.shards.is_empty() {
-        let message = "there is no example to train on";
-        return Err(Hinted::new(message, "look at the counts of the dataset").into());
-    }
+    check::ready(&task)?;
     std::fs::create_dir_all(task.out)
         .with_context(|| format!("could not make the folder `{}`", task.out.display()))?;
-    let run = task.hash()?;
-    let (mut trainer, first) = open(&task, &run)?;
-    observer.began(first)?;
-    let mut fitting = Fitting {
-        curve: Curve::open(task.out, first)?,
-        done: first,
-        saved: first,
-        order: (u64::MAX, Vec::new()),
-        run,
-        task,
-    };
-    let plan = task.plan();
-    while fitting.done < plan.steps {
-        let ended =
-            if stop() { Err(Stopped.into()) } else { fitting.step(trainer.as_mut(), &plan, stop) };
-        match ended {
-            Ok(Some(step)) => observer.stepped(&step)?,
-            Ok(None) => {}
-            Err(error) if error.is::<Stopped>() => {
-                fitting.save(trainer.as_ref(), observer)?;
-                return Err(error);
-            }
-            Err(error) => {
-                return Err(error.context(format!("could not finish step {}", fitting.done)));
-            }
-        }
-        let every = task.config.save_every;
-        if every > 0 && fitting.done.is_multiple_of(every) {
-            fitting.save(trainer.as_ref(), observer)?;
-        }
-    }
-    fitting.save(trainer.as_ref(), observer)?;
-    resume::save_final(trainer.as_ref(), task.model, task.out)
+    save::sweep(task.out)?;
+    let run = task.identity()?;
+    let resumed = resume::newest(task.out, &run)?;
+    let first = resumed.as_ref().map_or(0, |(_, progress)| progress.step);
+    let mut fitting = Fitting::new(task, (run, first), observer)?;
+    fitting.begin(first)?;
+    let mut trainer = open(&task, resumed.as_ref())?;
+    save::rehearse(task.out, trainer.info().parameters)?;
+    fitting.all(trainer.as_mut(), stop)?;
+    resume::save_final(trainer.snapshot()?.as_ref(), task.model, task.out)
 }
 
-/// The trainer at its newest checkpoint, or at the model it begins with; and the next step.
-fn open(task: &Task<'_>, run: &str) -> anyhow::Result<(Box<dyn Trainer>, u64)> {
-    let device: Device = task.config.device.parse().map_err(anyhow::Error::msg)?;
-    let training = Training::from(task.config.adam());
-    match resume::newest(task.out, run)? {
-        Some((dir, progress)) => {
-            let weights = Weights::Folder(&dir);
-            let mut trainer =
-                engine::open_trainer(&[device], weights, &training).map_err(explained)?;
-            resume::load_state(trainer.as_mut(), &dir)?;
-            Ok((trainer, progress.step))
-        }
-        None => {
-            let weights = Weights::Folder(task.model);
-            Ok((engine::open_trainer(&[device], weights, &training).map_err(explained)?, 0))
-        }
-    }
+/// A run from its first step with a trainer of the test's.
+#[cfg(test)]
+pub(super) fn run_for_test(
+    task: Task<'_>,
+    trainer: &mut dyn Trainer,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<()> {
+    let mut fitting = Fitting::new(task, (task.identity()?, 0), observer)?;
+    fitting.begin(0)?;
+    fitting.all(trainer, &|| false)
 }
 
-/// A run in progress.
+/// The trainer at its newest checkpoint, or at the model it begins with.
+fn open(
+    task: &Task<'_>,
+    resumed: Option<&(PathBuf, Progress)>,
+) -> anyhow::Result<Box<dyn Trainer>> {
+    let devices = task.config.devices().map_err(anyhow::Error::msg)?;
+    let training = task.config.training();
+    let folder = resumed.map_or(task.model, |(dir, _)| dir);
+    let weights = Weights::Folder(folder);
+    let mut trainer = engine::open_trainer(&devices, weights, &training).map_err(explained)?;
+    if let Some((dir, _)) = resumed {
+        resume::load_state(trainer.as_mut(), dir)?;
+    }
+    Ok(trainer)
+}
+
+/// A run between two steps.
 struct Fitting<'a> {
     task: Task<'a>,
+    observer: &'a mut dyn Observer,
     curve: Curve,
-    /// Hash of the run.
-    run: String,
+    /// What makes it this run.
+    run: Identity,
     /// Steps done.
     done: u64,
     /// Steps in the newest checkpoint.
     saved: u64,
-    /// The order of an epoch, with its number.
-    order: (u64, Vec<usize>),
+    /// Sum and number of the losses since then.
+    losses: (f64, u64),
+    /// Orders of the epochs.
+    orders: Orders,
+    /// What examples cost.
+    cost: Cost,
+    saver: Saver,
+    spikes: Spikes,
+    clock: Clock,
 }
 
-impl Fitting<'_> {
-    /// Does the next step; none if it was skipped.
+impl<'a> Fitting<'a> {
+    /// The run `run`, of which `first` steps are done.
+    fn new(
+        task: Task<'a>,
+        (run, first): (Identity, u64),
+        observer: &'a mut dyn Observer,
+    ) -> anyhow::Result<Self> {
+        observer.began(first)?;
+        Ok(Self {
+            curve: Curve::open(task.out, first)?,
+            done: first,
+            saved: first,
+            losses: (0.0, 0),
+            orders: Orders::default(),
+            cost: cost(task.model)?,
+            saver: Saver::default(),
+            spikes: Spikes::default(),
+            clock: Clock::new(),
+            run,
+            task,
+            observer,
+        })
+    }
+
+    /// What is to be told and proven before the first step of this process.
+    fn begin(&mut self, first: u64) -> anyhow::Result<()> {
+        if first > 0 {
+            let message = format!("goes on after {first} steps");
+            return self.happen(&event(RunEventKind::Resumed, first, message));
+        }
+        self.happen(&event(RunEventKind::Began, 0, self.task.shards.counts().told()))?;
+        if self.task.config.certificate_steps == 0 {
+            return Ok(());
+        }
+        let batch = self.task.walk().batch(0, &mut self.orders);
+        let certificate = certificate::certify(&self.task, &batch, self.cost)?;
+        certificate::write(self.task.out, &certificate)?;
+        let kind = match certificate.agrees {
+            Some(false) => RunEventKind::Disagreed,
+            Some(true) | None => RunEventKind::Certified,
+        };
+        self.happen(&event(kind, 0, certificate.told()))
+    }
+
+    /// Every step that is left, and the last checkpoint.
+    fn all(&mut self, trainer: &mut dyn Trainer, stop: &dyn Fn() -> bool) -> anyhow::Result<()> {
+        let plan = self.task.plan();
+        let every = self.task.config.save_every;
+        while self.done < plan.steps {
+            let ended = if stop() { Err(Stopped.into()) } else { self.step(trainer, &plan, stop) };
+            match ended {
+                Ok(Some(step)) => self.observer.stepped(&step)?,
+                Ok(None) => {}
+                Err(error) if error.is::<Stopped>() => {
+                    self.save_and_wait(trainer)?;
+                    return Err(error);
+                }
+                Err(error) => {
+                    let number = self.done;
+                    return Err(error.context(format!("could not finish step {number}")));
+                }
+            }
+            if let Some(saved) = self.saver.done() {
+                self.settle(saved)?;
+            }
+            if every > 0 && self.done.is_multiple_of(every) && self.done < plan.steps {
+                self.save(trainer)?;
+            }
+        }
+        self.save_and_wait(trainer)
+    }
+
+    /// Does the next step; none if it was left out.
     fn step(
         &mut self,
         trainer: &mut dyn Trainer,
@@ -213,62 +257,192 @@ impl Fitting<'_> {
         let began = Instant::now();
         let walk = self.task.walk();
         let number = self.done;
-        let epoch = walk.epoch(number);
-        if self.order.0 != epoch {
-            self.order = (epoch, walk.order(epoch));
+        let Task { config, shards, .. } = self.task;
+        let batch = walk.batch(number, &mut self.orders);
+        let lengths: Vec<usize> = batch.iter().map(|at| shards.tokens(*at)).collect();
+        let trained: usize = batch.iter().map(|at| shards.trained_tokens(*at)).sum();
+        if trained == 0 {
+            self.done += 1;
+            self.happen(&zero_tokens(number, batch.iter().map(|at| shards.id(*at)).collect()))?;
+            return Ok(None);
         }
+        let examples = Batch {
+            walk: &walk,
+            step: number,
+            examples: &batch,
+            device_batch: config.device_batch as usize,
+        };
+        let trained_tokens = |example: usize| shards.trained_tokens(example);
+        let normalisation = config.loss_normalisation;
         let order = step::Order {
-            shards: self.task.shards,
-            batch: walk.batch(number, &self.order.1),
-            device_batch: self.task.config.device_batch as usize,
+            shards,
+            batch: &batch,
+            weights: &weigh::weights(&examples, normalisation, &trained_tokens, &mut self.orders),
+            spread: &self.spread(&lengths, trainer.ranks()),
             learning_rate: plan.rate(number),
-            max_grad_norm: self.task.config.max_grad_norm,
+            max_grad_norm: config.max_grad_norm,
         };
         let outcome = match step::run(trainer, order, stop) {
-            Err(error) if self.skips(&error) => {
-                trainer.discard();
-                self.done += 1;
-                warn!(step = number, "skipped step {number}: {error:#}");
-                return Ok(None);
-            }
-            outcome => outcome?,
+            Ok(outcome) => outcome,
+            Err(error) => return self.trouble(trainer, error).map(|()| None),
         };
         let seconds = began.elapsed().as_secs_f64();
+        let tokens = lengths.iter().sum::<usize>() as u64;
         let step = Step {
             step: number,
-            epoch: (number + 1) as f64 / walk.steps_per_epoch() as f64,
+            epoch: walk.epochs_after(number + 1),
             loss: outcome.loss,
             grad_norm: outcome.grad_norm,
             learning_rate: order.learning_rate,
-            tokens: outcome.tokens,
-            trained_tokens: outcome.trained_tokens,
-            tokens_per_second: outcome.tokens as f64 / seconds.max(1e-9),
+            tokens,
+            trained_tokens: trained as u64,
+            tokens_per_second: tokens as f64 / seconds.max(1e-9),
             mfu: None,
             seconds,
             peak_memory_bytes: trainer.peak_memory_bytes(),
         };
         self.curve.push(&step)?;
         self.done += 1;
+        self.losses = (self.losses.0 + step.loss, self.losses.1 + 1);
+        self.watch(&step, &batch)?;
         Ok(Some(step))
     }
 
-    fn skips(&self, error: &anyhow::Error) -> bool {
-        let not_finite = matches!(error.downcast_ref(), Some(engine::Error::NotFinite { .. }));
-        not_finite && self.task.config.non_finite == NonFinite::Skip
+    /// Where and when each example of a step runs.
+    fn spread(&self, lengths: &[usize], ranks: usize) -> Spread {
+        let config = self.task.config;
+        let held = config.device_batch.max(1) as usize;
+        match config.packing {
+            Packing::Step => {
+                let limits = Limits { examples: usize::MAX, tokens: config.cutoff_len as usize };
+                spread(lengths, ranks, limits, self.cost)
+            }
+            Packing::None => Spread::in_order(lengths.len(), ranks, held),
+        }
     }
 
-    /// Writes a checkpoint unless the newest one is this one.
-    fn save(&mut self, trainer: &dyn Trainer, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    /// A step that could not be made: noted, and left out if that is what is asked for.
+    fn trouble(&mut self, trainer: &mut dyn Trainer, error: anyhow::Error) -> anyhow::Result<()> {
+        let Some(troubled) = error.downcast_ref::<step::Troubled>() else { return Err(error) };
+        let kind = match troubled.cause {
+            engine::Error::NotFinite { .. } => RunEventKind::NonFinite,
+            engine::Error::OutOfMemory { .. } => RunEventKind::OutOfMemory,
+            engine::Error::NoBackend { .. }
+            | engine::Error::NoDevice { .. }
+            | engine::Error::BadModel { .. }
+            | engine::Error::BadInput(_)
+            | engine::Error::CannotSplit { .. }
+            | engine::Error::Io { .. } => return Err(error),
+        };
+        let skips =
+            kind == RunEventKind::NonFinite && self.task.config.non_finite == NonFinite::Skip;
+        let what = if skips { "the step was left out" } else { "the run ends before the update" };
+        let event = RunEvent {
+            hint: stage::hint_of(&error),
+            examples: troubled.ids.clone(),
+            ..event(kind, self.done, format!("{error:#}; {what}"))
+        };
+        self.happen(&event)?;
+        if !skips {
+            return Err(error);
+        }
+        trainer.discard();
+        self.done += 1;
+        Ok(())
+    }
+
+    /// Guards that end nothing.
+    fn watch(&mut self, step: &Step, batch: &[usize]) -> anyhow::Result<()> {
+        if let Some(mean) = self.spikes.see(step.loss) {
+            let message = format!("the loss is {:.4} after a mean of {mean:.4}", step.loss);
+            self.happen(&RunEvent {
+                hint: Some("look at these examples; lower train.learning_rate".to_owned()),
+                examples: batch.iter().map(|at| self.task.shards.id(*at)).collect(),
+                ..event(RunEventKind::LossSpike, step.step, message)
+            })?;
+        }
+        if let Some(seconds) = self.clock.jump() {
+            let message =
+                format!("the clock jumped by {seconds:.0} s; times before and after differ");
+            self.happen(&event(RunEventKind::ClockJump, step.step, message))?;
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, event: &RunEvent) -> anyhow::Result<()> {
+        events::note(self.task.out, event)?;
+        self.observer.happened(event)
+    }
+
+    /// Begins a checkpoint, after the one before.
+    fn save(&mut self, trainer: &dyn Trainer) -> anyhow::Result<()> {
+        if let Some(saved) = self.saver.wait() {
+            self.settle(saved)?;
+        }
         let Task { model, out, config, .. } = self.task;
-        if self.saved == self.done && resume::folder(out, self.done).is_dir() {
+        let loss = (self.losses.1 > 0).then(|| self.losses.0 / self.losses.1 as f64);
+        self.losses = (0.0, 0);
+        self.saver.begin(Save {
+            snapshot: trainer.snapshot()?,
+            model: model.to_owned(),
+            out: out.to_owned(),
+            progress: Progress { step: self.done, run: self.run.clone(), loss },
+            keep: config.keep_checkpoints,
+        })
+    }
+
+    /// Writes the last checkpoint, unless the newest one is it already.
+    fn save_and_wait(&mut self, trainer: &dyn Trainer) -> anyhow::Result<()> {
+        if let Some(saved) = self.saver.wait() {
+            self.settle(saved)?;
+        }
+        if self.saved == self.done && resume::folder(self.task.out, self.done).is_dir() {
             return Ok(());
         }
-        let progress = resume::Progress { step: self.done, run: self.run.clone() };
-        resume::save(trainer, model, out, &progress)?;
-        self.saved = self.done;
-        let gone = resume::prune(out, config.keep_checkpoints)?;
-        observer.saved(self.done, &gone)
+        self.save(trainer)?;
+        let Some(Saved { step, result }) = self.saver.wait() else { return Ok(()) };
+        let gone = result?;
+        self.saved = step;
+        self.observer.saved(step, &gone)
     }
+
+    /// Takes note of a checkpoint. One that could not be written does not end the run.
+    fn settle(&mut self, Saved { step, result }: Saved) -> anyhow::Result<()> {
+        match result {
+            Ok(gone) => {
+                self.saved = step;
+                self.observer.saved(step, &gone)
+            }
+            Err(error) => {
+                let hint = stage::hint_of(&error);
+                let message = format!("{error:#}; the run goes on and tries again");
+                self.happen(&RunEvent { hint, ..event(RunEventKind::SaveFailed, step, message) })
+            }
+        }
+    }
+}
+
+fn zero_tokens(step: u64, examples: Vec<i64>) -> RunEvent {
+    let named = step::named(&examples);
+    let message = format!("left out: {named} have no token with a loss");
+    let hint = Some("raise train.cutoff_len, or leave these examples out".to_owned());
+    RunEvent { hint, examples, ..event(RunEventKind::ZeroTokens, step, message) }
+}
+
+/// What examples cost the model in `dir`.
+fn cost(dir: &Path) -> anyhow::Result<Cost> {
+    let path = dir.join("config.json");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("could not read `{}`", path.display()))?;
+    let config: serde_json::Value = serde_json::from_str(&text)
+        .with_context(|| format!("could not read `{}`", path.display()))?;
+    let number = |name: &str| config[name].as_u64().unwrap_or(0);
+    let (width, layers) = (number("hidden_size"), number("num_hidden_layers"));
+    let heads = number("num_attention_heads").max(1);
+    let kv_width = width / heads * number("num_key_value_heads");
+    let layer = 2 * width * (width + kv_width) + 3 * width * number("intermediate_size");
+    let matrices = layers * layer + width * number("vocab_size");
+    Ok(Cost::of_model(layers, width, matrices))
 }
 
 /// The curve written so far.

@@ -6,12 +6,18 @@
 
 mod arms;
 mod batches;
+mod certificate;
+mod check;
 mod config;
 mod curve;
+mod events;
 mod fit;
+mod identity;
 mod resume;
+mod save;
 mod schedule;
 mod step;
+mod weigh;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -27,9 +33,10 @@ use crate::records::{Arm, Dataset};
 use crate::stage;
 use crate::store::Store;
 
-pub use crate::engine::{Keep, Offload, Shard, StateLayout};
-pub use batches::{Walk, permutation};
-pub use config::{Config, LossNormalisation, NonFinite, Precision};
+pub use crate::engine::{Keep, Offload, Precision, Shard, StateLayout};
+pub use batches::{Orders, Walk, permutation};
+pub use check::{cutoff, problems};
+pub use config::{Config, LossNormalisation, Method, NonFinite, Packing};
 pub use fit::{Observer, Task, fit, steps};
 pub use schedule::{Plan, Schedule};
 
@@ -70,9 +77,9 @@ pub struct Summary {
 /// If a dataset or model is missing or cannot be used, or a run fails or is stopped.
 pub fn run(cx: &stage::Context, config: &Config) -> anyhow::Result<Summary> {
     let began = Instant::now();
-    let problems = config.problems();
-    ensure!(problems.is_empty(), "{}", problems.join("; "));
     let model = model_folder(&cx.store, config);
+    let problems = problems(config, &model);
+    ensure!(problems.is_empty(), "{}", problems.join("; "));
     ensure_weights(&model, config)?;
     let arms = prepare(cx, config, &model)?;
     let runs = arms::train(cx, config, &model, arms)?;
@@ -163,9 +170,15 @@ fn prepare(
         cx.stop_requested()?;
         let dataset = find(*arm)?;
         cx.progress.set(0, 0, format!("encoding the {} examples", arm.name()));
-        let shards = encode::of_dataset(&cx.store, &dataset, model, &config.encoding())?;
+        let encoding = config.encoding(cutoff(config, model)?);
+        let note = format!("encoding the {} examples", arm.name());
+        let progress = |done: u64, total: u64| cx.progress.set(done, total, note.clone());
+        let shards = encode::of_dataset(&cx.store, &dataset, (model, &encoding), &progress)?;
         arms.push((dataset, shards));
     }
     ensure!(!arms.is_empty(), "`train.arms` is empty");
     Ok(arms)
 }
+
+#[cfg(test)]
+mod tests;

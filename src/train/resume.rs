@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Trainer;
+use super::identity::Identity;
+use crate::engine::{Snapshot, Trainer};
 use crate::hint::Hinted;
 
 /// Folder of the finished model.
@@ -19,6 +20,9 @@ const PREFIX: &str = "checkpoint-";
 const STATE: &str = "state";
 const PROGRESS: &str = "progress.json";
 
+/// How the folder of a checkpoint begins that is being written.
+pub(super) const UNFINISHED: &str = ".unfinished-";
+
 /// Files of a model folder that the engine writes itself or that are weights.
 const ENGINES: [&str; 3] =
     ["config.json", "generation_config.json", "model.safetensors.index.json"];
@@ -27,12 +31,14 @@ const ENGINES: [&str; 3] =
 const ENDINGS: [&str; 5] = ["json", "jinja", "txt", "model", "md"];
 
 /// How far a run was when the checkpoint was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Progress {
     /// Steps done; the next step has this number.
     pub(super) step: u64,
-    /// Hash of configuration and data of the run.
-    pub(super) run: String,
+    /// What made it this run.
+    pub(super) run: Identity,
+    /// Mean loss of the steps since the checkpoint before, if there were any.
+    pub(super) loss: Option<f64>,
 }
 
 /// Folder of the checkpoint after `step` steps.
@@ -43,23 +49,30 @@ pub(super) fn folder(out: &Path, step: u64) -> PathBuf {
 /// The newest checkpoint in `out`, if there is one.
 ///
 /// # Errors
-/// If it belongs to another run or cannot be read.
-pub(super) fn newest(out: &Path, run: &str) -> anyhow::Result<Option<(PathBuf, Progress)>> {
+/// If it belongs to another run, naming what is different, or cannot be read.
+pub(super) fn newest(out: &Path, run: &Identity) -> anyhow::Result<Option<(PathBuf, Progress)>> {
     let Some(step) = steps(out)?.pop() else { return Ok(None) };
     let dir = folder(out, step);
-    let path = dir.join(STATE).join(PROGRESS);
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("could not read `{}`", path.display()))?;
-    let progress: Progress = serde_json::from_str(&text)
-        .with_context(|| format!("could not read `{}`", path.display()))?;
-    if progress.run != run {
+    let progress = progress(&dir)?;
+    if progress.run != *run {
         return Err(Hinted::new(
-            format!("`{}` belongs to a run with other settings or data", dir.display()),
-            "give another --out, or delete the checkpoints to start over",
+            format!(
+                "`{}` belongs to a run with other settings or data: {}",
+                dir.display(),
+                progress.run.differences(run).join("; ")
+            ),
+            "set them back, give another --out, or delete the checkpoints to start over",
         )
         .into());
     }
     Ok(Some((dir, progress)))
+}
+
+fn progress(dir: &Path) -> anyhow::Result<Progress> {
+    let path = dir.join(STATE).join(PROGRESS);
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("could not read `{}`", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("could not read `{}`", path.display()))
 }
 
 /// Steps of the checkpoints in `out`, oldest first.
@@ -98,13 +111,12 @@ pub(super) fn load_state(trainer: &mut dyn Trainer, checkpoint: &Path) -> anyhow
 /// # Errors
 /// If a file cannot be written.
 pub(super) fn save(
-    trainer: &dyn Trainer,
+    snapshot: &dyn Snapshot,
     model: &Path,
     out: &Path,
     progress: &Progress,
 ) -> anyhow::Result<PathBuf> {
     let dir = folder(out, progress.step);
-    let snapshot = trainer.snapshot()?;
     replace(&dir, |dir| {
         snapshot.save_model(dir)?;
         copy_companions(model, dir)?;
@@ -121,24 +133,32 @@ pub(super) fn save(
 ///
 /// # Errors
 /// If a file cannot be written.
-pub(super) fn save_final(trainer: &dyn Trainer, model: &Path, out: &Path) -> anyhow::Result<()> {
-    let snapshot = trainer.snapshot()?;
+pub(super) fn save_final(snapshot: &dyn Snapshot, model: &Path, out: &Path) -> anyhow::Result<()> {
     replace(&out.join(FINAL), |dir| {
         snapshot.save_model(dir)?;
         copy_companions(model, dir)
     })
 }
 
-/// Deletes all but the newest `keep` checkpoints (0 keeps all); gives the steps of those deleted.
+/// Deletes all but the newest `keep` checkpoints and the one with the least loss (0 keeps all); gives
+/// the steps of those deleted.
 ///
 /// # Errors
-/// If a folder cannot be deleted.
+/// If a folder cannot be read or deleted.
 pub(super) fn prune(out: &Path, keep: u32) -> anyhow::Result<Vec<u64>> {
     if keep == 0 {
         return Ok(Vec::new());
     }
     let mut old = steps(out)?;
+    let mut best: Option<(f64, u64)> = None;
+    for step in &old {
+        let loss = progress(&folder(out, *step))?.loss.filter(|loss| loss.is_finite());
+        if let Some(loss) = loss.filter(|loss| best.is_none_or(|(least, _)| *loss < least)) {
+            best = Some((loss, *step));
+        }
+    }
     old.truncate(old.len().saturating_sub(keep as usize));
+    old.retain(|step| best.is_none_or(|(_, best)| best != *step));
     for step in &old {
         let dir = folder(out, *step);
         fs::remove_dir_all(&dir)
@@ -154,7 +174,7 @@ pub(super) fn replace(
 ) -> anyhow::Result<()> {
     let write = || -> anyhow::Result<()> {
         let parent = dir.parent().context("it has no parent folder")?;
-        let unfinished = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(parent)?;
+        let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(parent)?;
         fill(unfinished.path())?;
         flush(unfinished.path())?;
         if dir.exists() {
@@ -202,14 +222,20 @@ fn copy_companions(from: &Path, to: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
-    use super::{folder, newest, prune, replace, steps};
+    use super::{Identity, Progress, folder, newest, prune, replace, steps};
 
-    fn checkpoint(out: &std::path::Path, step: u64, run: &str) {
+    fn run(model: &str) -> Identity {
+        let settings = [("learning_rate".to_owned(), 1e-3.into())].into();
+        Identity { settings, examples: "e".into(), model: model.into() }
+    }
+
+    fn checkpoint(out: &Path, step: u64, loss: Option<f64>) {
         replace(&folder(out, step), |dir| {
             fs::create_dir(dir.join("state"))?;
-            let progress = format!("{{\"step\":{step},\"run\":\"{run}\"}}");
-            fs::write(dir.join("state/progress.json"), progress)?;
+            let progress = Progress { step, run: run("a"), loss };
+            fs::write(dir.join("state/progress.json"), serde_json::to_string(&progress)?)?;
             Ok(())
         })
         .unwrap();
@@ -219,40 +245,45 @@ mod tests {
     fn the_newest_is_by_number_not_by_name() {
         let out = tempfile::tempdir().unwrap();
         for step in [100, 20, 9] {
-            checkpoint(out.path(), step, "a");
+            checkpoint(out.path(), step, None);
         }
         fs::create_dir(out.path().join(".unfinished-x")).unwrap();
         assert_eq!(steps(out.path()).unwrap(), [9, 20, 100]);
-        assert_eq!(newest(out.path(), "a").unwrap().unwrap().1.step, 100);
+        assert_eq!(newest(out.path(), &run("a")).unwrap().unwrap().1.step, 100);
     }
 
     #[test]
     fn another_run_is_not_continued() {
         let out = tempfile::tempdir().unwrap();
-        assert!(newest(out.path(), "a").unwrap().is_none());
-        checkpoint(out.path(), 5, "a");
-        let error = newest(out.path(), "b").unwrap_err();
-        assert!(error.to_string().contains("belongs to a run with other settings"), "{error}");
+        assert!(newest(out.path(), &run("a")).unwrap().is_none());
+        checkpoint(out.path(), 5, None);
+        let error = newest(out.path(), &run("b")).unwrap_err().to_string();
+        let expected = "belongs to a run with other settings or data: the model to begin with is";
+        assert!(error.contains(expected), "{error}");
+        let mut other = run("a");
+        other.settings.insert("learning_rate".into(), 2e-3.into());
+        let error = newest(out.path(), &other).unwrap_err().to_string();
+        assert!(error.contains("`train.learning_rate` was `0.001` and is `0.002`"), "{error}");
     }
 
     #[test]
-    fn only_the_newest_are_kept() {
+    fn the_newest_and_the_best_are_kept() {
         let out = tempfile::tempdir().unwrap();
-        for step in 1..=4 {
-            checkpoint(out.path(), step, "a");
+        for (step, loss) in [(1, 3.0), (2, 1.0), (3, f64::NAN), (4, 2.0), (5, 1.5)] {
+            checkpoint(out.path(), step, Some(loss).filter(|loss| loss.is_finite()));
         }
         assert_eq!(prune(out.path(), 0).unwrap(), [0; 0]);
-        assert_eq!(prune(out.path(), 3).unwrap(), [1]);
-        assert_eq!(steps(out.path()).unwrap(), [2, 3, 4]);
+        assert_eq!(prune(out.path(), 2).unwrap(), [1, 3]);
+        assert_eq!(steps(out.path()).unwrap(), [2, 4, 5]);
     }
 
     #[test]
     fn what_fails_leaves_the_old_folder_alone() {
         let out = tempfile::tempdir().unwrap();
-        checkpoint(out.path(), 1, "a");
+        checkpoint(out.path(), 1, None);
         let failed = replace(&folder(out.path(), 1), |_| anyhow::bail!("disk is full"));
         assert!(failed.is_err());
-        assert!(newest(out.path(), "a").unwrap().is_some());
+        assert!(newest(out.path(), &run("a")).unwrap().is_some());
         assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1);
     }
 }

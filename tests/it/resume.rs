@@ -270,6 +270,8 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 /// The files of a run, where the learning curve is left with what does not depend on the clock.
 fn decided(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = files(dir);
+    // The same steps as a table, and what happened with the time of day.
+    files.retain(|name, _| !name.ends_with("steps.csv") && !name.ends_with("events.jsonl"));
     for (name, bytes) in &mut files {
         if name.ends_with("steps.jsonl") {
             let line = |line: &str| {

@@ -82,6 +82,169 @@ fn a_run_that_was_killed_or_stopped_ends_as_if_it_had_not_been() {
     }
 }
 
+/// Runs to the end with more settings, and gives its curve.
+fn run(env: &TestEnv, arguments: &[&str], sets: &[&str]) -> Value {
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+    env.run(&[arguments, &sets].concat()).json()
+}
+
+#[test]
+fn killed_at_any_moment_it_ends_the_same() {
+    let env = TestEnv::new();
+    let Some(model) = tiny_model(env.path()) else { return };
+    let model = model.to_str().unwrap();
+    let examples = examples(&env);
+    let straight = env.path().join("straight");
+    // A checkpoint after every step: most of the time one is being written.
+    let sets = ["train.steps=60", "train.save_every=1"];
+    run(&env, &arguments(model, &examples, straight.to_str().unwrap()), &sets);
+    let out = env.path().join("killed");
+    let killed = arguments(model, &examples, out.to_str().unwrap());
+    let with_sets = [&killed[..], &sets.map(|set| ["--set", set]).concat()].concat();
+    for steps in [1, 2, 9, 23, 40] {
+        let mut running = env.start(&with_sets);
+        let began = Instant::now();
+        while curve(&out).len() < steps && running.0.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < PATIENCE, "no step was made");
+        }
+        let _ = kill_process(Pid::from_child(&running.0), Signal::KILL);
+        running.0.wait().unwrap();
+    }
+    env.run(&with_sets).json();
+    assert_eq!(curve(&out), curve(&straight));
+    let file = |out: &Path, name: &str| fs::read(out.join(name)).unwrap();
+    for name in ["final/model.safetensors", "checkpoint-60/state/optimizer.safetensors"] {
+        assert!(file(&out, name) == file(&straight, name), "{name} differs");
+    }
+    let left = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name());
+    let hidden: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with('.')).collect();
+    assert!(hidden.is_empty(), "{hidden:?}");
+    let events = fs::read_to_string(out.join("events.jsonl")).unwrap();
+    assert!(events.contains("\"kind\":\"resumed\""), "{events}");
+}
+
+#[test]
+fn a_run_has_a_certificate_and_a_table_of_its_steps() {
+    let env = TestEnv::new();
+    let Some(model) = tiny_model(env.path()) else { return };
+    let examples = examples(&env);
+    let out = env.path().join("out");
+    let arguments = arguments(model.to_str().unwrap(), &examples, out.to_str().unwrap());
+    run(&env, &arguments, &["train.steps=4"]);
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    let certificate: Value = serde_json::from_str(&read("certificate.json")).unwrap();
+    assert_eq!(certificate["agrees"], true, "{certificate}");
+    assert_eq!(certificate["steps"].as_array().unwrap().len(), 2);
+    assert!(certificate["loss_difference"].as_f64().unwrap() < 1e-5, "{certificate}");
+    assert_eq!(read("steps.csv").lines().count(), 5);
+    let events = read("events.jsonl");
+    let events: Vec<Value> = events.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["began", "certified"]);
+    let said = events[0]["message"].as_str().unwrap();
+    assert!(said.starts_with("50 examples of 400 tokens, of which 300 are trained on"), "{said}");
+}
+
+/// What decides speed alone changes no more than the last bits.
+#[test]
+fn packing_and_batches_do_not_change_the_loss() {
+    let env = TestEnv::new();
+    let Some(model) = tiny_model(env.path()) else { return };
+    let examples = examples(&env);
+    let mut curves = Vec::new();
+    for (number, sets) in [
+        ["train.packing=none", "train.device_batch=1"],
+        ["train.packing=none", "train.device_batch=4"],
+        ["train.packing=step", "train.cutoff_len=24"],
+    ]
+    .iter()
+    .enumerate()
+    {
+        let out = env.path().join(format!("out-{number}"));
+        let arguments = arguments(model.to_str().unwrap(), &examples, out.to_str().unwrap());
+        run(&env, &arguments, &[&sets[..], &["train.steps=12"]].concat());
+        curves.push(curve(&out));
+    }
+    for other in &curves[1..] {
+        for (a, b) in curves[0].iter().zip(other) {
+            for at in [2, 3] {
+                let (a, b) = (a[at].as_f64().unwrap(), b[at].as_f64().unwrap());
+                assert!((a - b).abs() <= 1e-5 * a.abs(), "{a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_in_groups_sees_what_the_original_saw() {
+    let env = TestEnv::new();
+    let Some(model) = tiny_model(env.path()) else { return };
+    let examples = examples(&env);
+    let out = env.path().join("out");
+    let arguments = arguments(model.to_str().unwrap(), &examples, out.to_str().unwrap());
+    // Three ranks that accumulate two: 17 rounds an epoch, of which 8 steps come.
+    let epochs = ["train.global_batch=6", "train.loss_normalisation=per_group:2"];
+    let arguments: Vec<&str> = arguments
+        .into_iter()
+        .map(|a| if a == "train.steps=300" { "train.epochs=2" } else { a })
+        .collect();
+    let result = run(&env, &arguments, &epochs);
+    assert_eq!(result["steps"], 16);
+    let last = curve(&out)[15][1].as_f64().unwrap();
+    assert!((last - 32.0 / 17.0).abs() < 1e-9, "{last}");
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_before_anything_is_loaded() {
+    let env = TestEnv::new();
+    let Some(model) = tiny_model(env.path()) else { return };
+    let model = model.to_str().unwrap();
+    let examples = examples(&env);
+    let train = |examples: &str, sets: &[&str]| {
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+        let train = ["train", "--model", model, "--examples", examples, "--out", "out"];
+        env.run(&[&train[..], &sets].concat()).error()
+    };
+    let sets = [
+        "train.learning_rate=0",
+        "train.packing=none",
+        "train.device_batch=3",
+        "train.global_batch=4",
+        "train.cutoff_len=100000",
+        "train.state=Z",
+    ];
+    let error = train(&examples, &sets);
+    assert!(error.contains("unknown variant `Z`"), "{error}");
+    let error = train(&examples, &sets[..5]);
+    assert!(error.contains("`train.learning_rate` is 0 but must be above 0; "), "{error}");
+    assert!(error.contains("`train.device_batch` 3 on 1 rank does not divide"), "{error}");
+    assert!(error.contains("`train.cutoff_len` is 100000 but the model was made for"), "{error}");
+    let foreign = env.file("foreign.jsonl", "{\"input_ids\":[5,99999],\"labels\":[5,6]}\n");
+    let error = train(foreign.to_str().unwrap(), &[]);
+    assert!(error.contains("the examples have the id 99999 but the model's vocabulary"), "{error}");
+    let question = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}\n";
+    let questions = env.file("questions.jsonl", question);
+    let error = train(questions.to_str().unwrap(), &[]);
+    assert!(error.contains("there is no example to train on"), "{error}");
+    assert!(!env.path().join("out").exists());
+}
+
+#[test]
+fn a_changed_recipe_is_not_resumed_but_another_number_of_examples_at_a_time_is() {
+    let env = TestEnv::new();
+    let Some(model) = tiny_model(env.path()) else { return };
+    let examples = examples(&env);
+    let arguments = arguments(model.to_str().unwrap(), &examples, "out");
+    run(&env, &arguments, &["train.steps=3"]);
+    let changed = [&arguments[..], &["--set", "train.steps=4", "--set", "train.seed=1"]].concat();
+    let error = env.run(&changed).error();
+    assert!(
+        error.contains("`train.seed` was `42` and is `1`; `train.steps` was `3` and"),
+        "{error}"
+    );
+    run(&env, &arguments, &["train.steps=3", "train.device_batch=4", "train.save_every=1"]);
+}
+
 #[test]
 fn bad_rows_and_settings_are_named() {
     let env = TestEnv::new();

@@ -35,6 +35,8 @@ pub enum TemplateName {
     /// The model's own template; plain ChatML where it has none.
     #[default]
     Chatml,
+    /// Llama 3's: `<|start_header_id|>…<|end_header_id|>`, turns end with `<|eot_id|>`.
+    Llama3,
 }
 
 /// A question and its answer, tokenized apart. Training masks the prompt.
@@ -67,9 +69,6 @@ pub struct Prompt {
     pub in_thought: bool,
 }
 
-/// What opens an answer of the model in ChatML.
-const HEADER: &str = "<|im_start|>assistant\n";
-
 /// How conversations are written for one model.
 #[derive(Debug)]
 pub struct Template(Kind);
@@ -80,9 +79,17 @@ enum Kind {
     Jinja(Box<Jinja>),
 }
 
-/// A built-in ChatML template.
+/// A built-in template: turns with the speaker's name in a header.
 #[derive(Debug)]
 struct Pieces {
+    /// What begins a conversation.
+    bos: Option<&'static str>,
+    /// What stands before and after the speaker's name, and after what is said.
+    turn: [&'static str; 3],
+    /// What opens an answer of the model.
+    header: &'static str,
+    /// The speaker's name of a tool.
+    tool: &'static str,
     /// Used when a conversation has no system message of its own.
     system: Option<&'static str>,
     /// The token that ends an answer.
@@ -95,7 +102,16 @@ struct Pieces {
     jinja: &'static str,
 }
 
+/// What opens an answer of the model in ChatML.
+const CHATML_HEADER: &str = "<|im_start|>assistant\n";
+
+const CHATML_TURN: [&str; 3] = ["<|im_start|>", "\n", "<|im_end|>\n"];
+
 const QWEN25_OPENTHINKER: Pieces = Pieces {
+    bos: None,
+    turn: CHATML_TURN,
+    header: CHATML_HEADER,
+    tool: "tool",
     system: Some("You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
     eos: END_OF_TEXT,
     after: "\n",
@@ -104,11 +120,28 @@ const QWEN25_OPENTHINKER: Pieces = Pieces {
 };
 
 const CHATML: Pieces = Pieces {
+    bos: None,
+    turn: CHATML_TURN,
+    header: CHATML_HEADER,
+    tool: "tool",
     system: None,
     eos: IM_END,
     after: "\n",
     train_after: true,
     jinja: include_str!("chatml.jinja"),
+};
+
+/// As LLaMA-Factory's `llama3`, which has no system message of its own.
+const LLAMA3: Pieces = Pieces {
+    bos: Some("<|begin_of_text|>"),
+    turn: ["<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>"],
+    header: "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    tool: "ipython",
+    system: None,
+    eos: "<|eot_id|>",
+    after: "",
+    train_after: false,
+    jinja: include_str!("llama3.jinja"),
 };
 
 impl Template {
@@ -119,6 +152,7 @@ impl Template {
     pub fn named(name: TemplateName, dir: &Path) -> anyhow::Result<Self> {
         match name {
             TemplateName::Qwen25Openthinker => Ok(Self(Kind::Pieces(&QWEN25_OPENTHINKER))),
+            TemplateName::Llama3 => Ok(Self(Kind::Pieces(&LLAMA3))),
             TemplateName::Chatml => match own(dir)? {
                 Some(source) => Self::from_source(source, dir),
                 None => Ok(Self(Kind::Pieces(&CHATML))),
@@ -131,6 +165,7 @@ impl Template {
         Self(Kind::Pieces(match name {
             TemplateName::Qwen25Openthinker => &QWEN25_OPENTHINKER,
             TemplateName::Chatml => &CHATML,
+            TemplateName::Llama3 => &LLAMA3,
         }))
     }
 
@@ -162,7 +197,7 @@ impl Template {
     }
 
     fn from_source(source: String, dir: &Path) -> anyhow::Result<Self> {
-        for pieces in [&QWEN25_OPENTHINKER, &CHATML] {
+        for pieces in [&QWEN25_OPENTHINKER, &CHATML, &LLAMA3] {
             if source == pieces.jinja {
                 return Ok(Self(Kind::Pieces(pieces)));
             }
@@ -192,7 +227,7 @@ impl Template {
     /// The token that begins a text, where the model has one.
     pub fn bos(&self) -> Option<&str> {
         match &self.0 {
-            Kind::Pieces(_) => None,
+            Kind::Pieces(pieces) => pieces.bos,
             Kind::Jinja(jinja) => jinja.bos(),
         }
     }
@@ -274,14 +309,14 @@ impl Pieces {
         messages: &[Message],
         opening: Opening,
     ) -> anyhow::Result<Vec<u32>> {
-        let header = tokenizer.encode_template(HEADER)?;
-        let mut ids = Vec::new();
+        let header = tokenizer.encode_template(self.header)?;
+        let mut ids = tokenizer.encode_template(self.bos.unwrap_or_default())?;
         if messages.first().is_some_and(|first| first.role == Role::Assistant) {
             ids.extend(&header);
         }
         for (index, message) in messages.iter().enumerate() {
             for piece in self.piece(tokenizer, messages, index) {
-                let piece = piece.strip_suffix(HEADER).unwrap_or(&piece);
+                let piece = piece.strip_suffix(self.header).unwrap_or(&piece);
                 ids.extend(tokenizer.encode_template(piece)?);
             }
             let next = messages.get(index + 1);
@@ -306,19 +341,20 @@ impl Pieces {
     /// What is written before the model speaks, for the message at `index`; nothing for its own
     /// messages.
     fn piece(&self, tokenizer: &Tokenizer, messages: &[Message], index: usize) -> Vec<String> {
-        let system = |text: &str| format!("<|im_start|>system\n{text}<|im_end|>\n");
+        let [open, named, close] = self.turn;
+        let turn = |speaker: &str, text: &str| format!("{open}{speaker}{named}{text}{close}");
         let message = &messages[index];
         let content = tokenizer.defuse(&message.content);
         match message.role {
-            Role::System => vec![system(&content)],
+            Role::System => vec![turn("system", &content)],
             Role::User => {
-                let user = format!("<|im_start|>user\n{content}<|im_end|>\n{HEADER}");
+                let user = format!("{}{}", turn("user", &content), self.header);
                 match self.system {
-                    Some(default) if index == 0 => vec![system(default), user],
+                    Some(default) if index == 0 => vec![turn("system", default), user],
                     Some(_) | None => vec![user],
                 }
             }
-            Role::Tool => vec![format!("<|im_start|>tool\n{content}<|im_end|>\n")],
+            Role::Tool => vec![turn(self.tool, &content)],
             Role::Assistant => Vec::new(),
         }
     }
@@ -332,7 +368,7 @@ impl Pieces {
 
     fn turns(&self, tokenizer: &Tokenizer, messages: &[Message]) -> anyhow::Result<Vec<Turn>> {
         let mut turns: Vec<Turn> = Vec::new();
-        let mut prompt = Vec::new();
+        let mut prompt = tokenizer.encode_template(self.bos.unwrap_or_default())?;
         for (index, message) in messages.iter().enumerate() {
             if message.role == Role::Assistant {
                 let answer = self.answer(tokenizer, &message.content)?;

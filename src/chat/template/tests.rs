@@ -114,6 +114,46 @@ fn serving_sees_what_training_saw() {
     }
 }
 
+/// Written out by hand from Llama 3's published prompt format.
+#[test]
+fn llama_3_has_headers_and_ends_turns_with_eot() {
+    let specials = [
+        "<|begin_of_text|>",
+        "<|end_of_text|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+        "<|eot_id|>",
+        "<|endoftext|>",
+    ];
+    let vocabulary = Vocabulary { size: 320, specials: &specials, words: &[] };
+    let tokenizer = Tokenizer::train(["user assistant system"].iter(), &vocabulary).unwrap();
+    let template = Template::built_in(TemplateName::Llama3);
+    let messages =
+        [&[message(Role::System, "Be brief.")][..], &conversation(), &[Message::user("?")]]
+            .concat();
+    let expected = "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.\
+        <|eot_id|><|start_header_id|>user<|end_header_id|>\n\nWhat is 2 + 2?<|eot_id|>\
+        <|start_header_id|>assistant<|end_header_id|>\n\nIt is 4.<|eot_id|>\
+        <|start_header_id|>user<|end_header_id|>\n\n\n\nSure? <|im_end|><|eot_id|>\
+        <|start_header_id|>assistant<|end_header_id|>\n\nYes.<|eot_id|>\
+        <|start_header_id|>user<|end_header_id|>\n\n?<|eot_id|>\
+        <|start_header_id|>assistant<|end_header_id|>\n\n";
+    let ids = template.prompt(&tokenizer, &messages).unwrap();
+    assert_eq!(tokenizer.decode(&ids, true).unwrap(), expected);
+    let dir = tempfile::tempdir().unwrap();
+    for jinja in [template.jinja().to_owned(), format!("{}{{# #}}", template.jinja())] {
+        let files = ChatFiles { template: &jinja, eos: "<|eot_id|>", context: 128 };
+        tokenizer.save(dir.path(), &files).unwrap();
+        let saved = Template::open(dir.path()).unwrap();
+        assert_eq!(saved.prompt(&tokenizer, &messages).unwrap(), ids);
+        let turns = saved.turns(&tokenizer, &messages[..5]).unwrap();
+        let said: Vec<u32> =
+            turns.iter().flat_map(|t| [&t.prompt[..], &t.answer].concat()).collect();
+        assert_eq!(said, ids[..said.len()], "training sees what serving sees");
+        assert_eq!(turns[1].answer.last().copied(), tokenizer.id("<|eot_id|>"));
+    }
+}
+
 #[test]
 fn pieces_and_their_jinja_agree() {
     let tokenizer = tokenizer();

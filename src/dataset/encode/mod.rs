@@ -9,8 +9,10 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use super::conversation::conversation;
 use super::shards::{Shards, Writer, hex};
@@ -23,6 +25,9 @@ use crate::records::{Dataset, TraceId};
 use crate::store::{Store, TraceFilter};
 
 pub use crate::chat::template::TemplateName;
+
+/// A chat template beside the tokenizer, where it is a file of its own.
+const JINJA: &str = "chat_template.jinja";
 
 /// What happens to examples that are longer than `cutoff_len`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +71,8 @@ pub enum Encoded {
     },
     /// Too long, and longer ones are left out.
     Dropped,
+    /// No questions with answers: left out with a warning, as LLaMA-Factory does. Says why.
+    Odd(String),
 }
 
 /// Encodes conversations for one model.
@@ -89,7 +96,7 @@ impl Encoder {
     /// Encodes one conversation that ends with the model's answer.
     ///
     /// # Errors
-    /// If turns do not alternate, or it is too long and that is an error.
+    /// If the template refuses it, or it is too long and that is an error.
     pub fn encode(&self, messages: &[Message]) -> anyhow::Result<Encoded> {
         let system = self.encoding.train_on_system;
         let messages: Vec<Message> = messages
@@ -97,7 +104,9 @@ impl Encoder {
             .filter(|message| system || message.role != Role::System)
             .cloned()
             .collect();
-        check_order(&messages)?;
+        if let Some(why) = odd(&messages) {
+            return Ok(Encoded::Odd(why));
+        }
         let turns = self.template.turns(&self.tokenizer, &messages)?;
         let tokens = turns.iter().map(|turn| turn.prompt.len() + turn.answer.len()).sum::<usize>();
         let limit = self.encoding.cutoff_len;
@@ -117,20 +126,20 @@ impl Encoder {
     }
 }
 
-/// An optional system message, then user and assistant in turn.
-fn check_order(messages: &[Message]) -> anyhow::Result<()> {
+/// Why these are not an optional system message, then user and assistant in turn; none if they are.
+fn odd(messages: &[Message]) -> Option<String> {
     let skip = usize::from(messages.first().is_some_and(|first| first.role == Role::System));
     let turns = &messages[skip..];
-    if turns.is_empty() || turns.len() % 2 == 1 {
-        bail!("does not consist of questions with answers");
+    if turns.iter().all(|message| message.role != Role::Assistant) {
+        return Some("has no turn of the assistant".to_owned());
     }
     for (index, message) in turns.iter().enumerate() {
         let expected = if index % 2 == 0 { Role::User } else { Role::Assistant };
         if message.role != expected {
-            bail!("turn {} is not by the {expected:?}", index + 1)
+            return Some(format!("turn {} is not by the {}", index + 1, expected.name()));
         }
     }
-    Ok(())
+    (turns.len() % 2 == 1).then(|| "ends without an answer".to_owned())
 }
 
 /// Puts turns together until `cutoff_len` is reached, with labels where there is a loss.
@@ -192,17 +201,18 @@ fn fit(prompt: usize, answer: usize, room: usize) -> (usize, usize) {
 pub fn of_dataset(
     store: &Store,
     dataset: &Dataset,
-    model: &Path,
-    encoding: &Encoding,
+    (model, encoding): (&Path, &Encoding),
+    progress: Progress<'_>,
 ) -> anyhow::Result<Shards> {
-    let source = source(dataset, model, encoding)?;
+    let source = source(&dataset.hash, model, encoding)?;
     let dir = store.absolute(&dataset.path).join(format!("shards-{}", &source[..8]));
     if let Some(shards) = Shards::open(&dir, &source)? {
         return Ok(shards);
     }
     let encoder = Encoder::open(model, encoding)?;
     let wanted: HashSet<TraceId> = store.dataset_traces(dataset.id)?.into_iter().collect();
-    let mut writer = Writer::new(&dir, &source)?;
+    let mut batches =
+        Batches::new(&encoder, Writer::new(&dir, &source)?, wanted.len() as u64, progress);
     let mut row = 0;
     // In the order in which the dataset's own files have them.
     store.each_example(&TraceFilter::default(), |example| -> anyhow::Result<()> {
@@ -210,26 +220,81 @@ pub fn of_dataset(
             return Ok(());
         }
         row += 1;
-        let encoded = encoder.encode(&conversation(&example)).with_context(|| {
-            format!("could not encode row {row} of the dataset `{}`", dataset.name)
-        })?;
-        match encoded {
-            Encoded::Kept { sequence, truncated } => writer.push(row, &sequence, truncated)?,
-            Encoded::Dropped => writer.drop_example(),
-        }
-        Ok(())
+        batches
+            .push(row, conversation(&example))
+            .with_context(|| format!("could not encode the dataset `{}`", dataset.name))
     })?;
     let missing = wanted.len() as i64 - row;
     ensure!(missing == 0, "{missing} traces of the dataset `{}` are gone", dataset.name);
+    let writer = batches
+        .end()
+        .with_context(|| format!("could not encode the dataset `{}`", dataset.name))?;
     writer.finish()
 }
 
-/// Hash of what decides the shards: the dataset, the tokenizer and how it is encoded.
-fn source(dataset: &Dataset, model: &Path, encoding: &Encoding) -> anyhow::Result<String> {
+/// Who is told how many of how many rows are encoded.
+pub type Progress<'a> = &'a dyn Fn(u64, u64);
+
+/// Conversations that are encoded side by side and written in their order.
+struct Batches<'a> {
+    encoder: &'a Encoder,
+    writer: Writer,
+    waiting: Vec<(i64, Vec<Message>)>,
+    /// Bytes of text in them.
+    bytes: usize,
+    done: u64,
+    total: u64,
+    progress: Progress<'a>,
+}
+
+/// Text that is encoded at a time: enough for all processors, little in memory.
+const BATCH_BYTES: usize = 8 << 20;
+
+impl<'a> Batches<'a> {
+    fn new(encoder: &'a Encoder, writer: Writer, total: u64, progress: Progress<'a>) -> Self {
+        Self { encoder, writer, waiting: Vec::new(), bytes: 0, done: 0, total, progress }
+    }
+
+    fn push(&mut self, row: i64, messages: Vec<Message>) -> anyhow::Result<()> {
+        self.bytes += messages.iter().map(|message| message.content.len()).sum::<usize>();
+        self.waiting.push((row, messages));
+        if self.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.bytes = 0;
+        let encoded: Vec<anyhow::Result<Encoded>> =
+            waiting.par_iter().map(|(_, messages)| self.encoder.encode(messages)).collect();
+        self.done += waiting.len() as u64;
+        for ((row, _), encoded) in waiting.into_iter().zip(encoded) {
+            match encoded.with_context(|| format!("row {row}"))? {
+                Encoded::Kept { sequence, truncated } => {
+                    self.writer.push(row, &sequence, truncated)?;
+                }
+                Encoded::Dropped => self.writer.drop_example(),
+                Encoded::Odd(why) => {
+                    warn!(row, "row {row} is left out: {why}");
+                    self.writer.drop_odd();
+                }
+            }
+        }
+        (self.progress)(self.done, self.total);
+        Ok(())
+    }
+
+    fn end(mut self) -> anyhow::Result<Writer> {
+        self.flush()?;
+        Ok(self.writer)
+    }
+}
+
+/// Hash of what decides the shards: the content by its hash, the tokenizer and how it is encoded.
+pub(super) fn source(content: &str, model: &Path, encoding: &Encoding) -> anyhow::Result<String> {
     let mut hasher = Sha256::new();
-    hasher.update(&dataset.hash);
+    hasher.update(content);
     hasher.update(serde_json::to_vec(encoding)?);
-    for name in ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"] {
+    for name in ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", JINJA] {
         let path = model.join(name);
         if path.is_file() {
             hasher.update(

@@ -80,11 +80,21 @@ fn turns_beyond_the_limit_are_left_out() {
 }
 
 #[test]
-fn turns_must_alternate() {
-    let say = |role| Message { role, content: "x".into() };
-    assert!(check_order(&[say(Role::User), say(Role::Assistant)]).is_ok());
-    assert!(check_order(&[say(Role::System), say(Role::User), say(Role::Assistant)]).is_ok());
-    assert!(check_order(&[]).is_err());
-    assert!(check_order(&[say(Role::User)]).is_err());
-    assert!(check_order(&[say(Role::Assistant), say(Role::User)]).is_err());
+fn conversations_without_questions_and_answers_in_turn_are_odd() {
+    let (system, user, assistant) = (Role::System, Role::User, Role::Assistant);
+    for (roles, expected) in [
+        (&[user, assistant][..], None),
+        (&[system, user, assistant], None),
+        (&[], Some("has no turn of the assistant")),
+        (&[user], Some("has no turn of the assistant")),
+        (&[system, user], Some("has no turn of the assistant")),
+        (&[assistant, user], Some("turn 1 is not by the user")),
+        (&[user, user, assistant], Some("turn 2 is not by the assistant")),
+        (&[user, assistant, user], Some("ends without an answer")),
+        (&[user, system, assistant], Some("turn 2 is not by the assistant")),
+    ] {
+        let say = |role: &Role| Message { role: *role, content: "x".into() };
+        let messages: Vec<Message> = roles.iter().map(say).collect();
+        assert_eq!(odd(&messages).as_deref(), expected, "{roles:?}");
+    }
 }
