@@ -11,6 +11,7 @@ mod limiter;
 mod auth;
 mod datasets;
 mod diff;
+mod engines;
 mod events;
 mod jobs;
 mod keys;
@@ -141,6 +142,7 @@ fn closed() -> OpenApiRouter<AppState> {
         .merge(reviews::routes())
         .merge(datasets::routes())
         .merge(models::routes())
+        .merge(engines::routes())
         .merge(keys::routes())
 }
 

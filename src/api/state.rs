@@ -195,6 +195,14 @@ impl AppState {
         self.blocking(move |state| ask(&state.0.access)).await
     }
 
+    /// Tells the models something, on a thread that may block.
+    pub(super) async fn tell_models<T: Send + 'static>(
+        &self,
+        tell: impl FnOnce(&Models) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.blocking(move |state| tell(&state.0.models)).await
+    }
+
     /// Tells the job runner something, on a thread that may block.
     pub(super) async fn tell_runner<T: Send + 'static>(
         &self,

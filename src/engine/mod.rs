@@ -82,6 +82,15 @@ impl FromStr for Device {
     }
 }
 
+/// Memory that a loaded model keeps, in bytes; working memory comes on top.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Of its parameters.
+    pub weight_bytes: u64,
+    /// Of its cache.
+    pub cache_bytes: u64,
+}
+
 /// What a model is, as far as callers care.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
@@ -288,6 +297,11 @@ pub trait Generator: Send {
 
     /// How large its cache is.
     fn cache(&self) -> CacheShape;
+
+    /// What it keeps in memory; nothing where no model is behind it.
+    fn held(&self) -> Held {
+        Held::default()
+    }
 
     /// Computes the pieces, each of another sequence, writes their keys and values into their
     /// blocks, and gives the rows `[vocabulary]` of logits that they want, piece by piece.

@@ -37,7 +37,7 @@ pub use chat_completions::answer;
 pub use error::Error;
 pub use gate::Gate;
 pub use listen::{Serving, listen};
-pub use models::{Card, Engine, Limits, Models, Offer, REQUESTS_MAX};
+pub use models::{Card, Copied, Engine, Limits, Loaded, Models, Offer, REQUESTS_MAX};
 pub use rehearsal::{Config, Summary, run};
 
 /// Decides whether a bearer key is good. May block.

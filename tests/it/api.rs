@@ -19,7 +19,7 @@ use thinkery::jobs::{Launch, Owner, Replayer, Runner, Secrets};
 use thinkery::recipe::{Machine, Recipe};
 use thinkery::records::{JobKind, JobProgress, JobState, Step};
 use thinkery::sandbox::Sandbox;
-use thinkery::serve::Models;
+use thinkery::serve::{Models, Offer};
 use thinkery::store::{NewJob, NewRun, Store};
 use tower::ServiceExt;
 
@@ -44,11 +44,15 @@ impl House {
         };
         let owner = Owner::open(dir.path(), launch).unwrap();
         let store = owner.store().clone();
+        let models = Arc::new(Models::of_store(store.clone(), Device::Cpu));
+        for (name, dir) in [("broken", "/nowhere"), ("echo", "parrot:")] {
+            models.offer(Offer { name: name.into(), dir: dir.into(), created: 0 });
+        }
         let state = AppState::new(Parts {
             store: store.clone(),
             runner: Some(Runner::start(owner).unwrap()),
             v1: Router::new().route("/v1/chat/completions", post(|body: String| async { body })),
-            models: Arc::new(Models::of_store(store.clone(), Device::Cpu)),
+            models,
             machine: Machine::here(),
             gpus: Vec::new(),
             hosts: Hosts { bound: Vec::new(), names: vec!["lab.example".into()] },
@@ -587,6 +591,37 @@ async fn a_run_shows_its_whole_curve_in_few_points() {
     let status = house.see("/api/v1/status", &cookie).await;
     assert_eq!(status["served"]["name"], "verified");
     assert_eq!(status["runs"][0]["steps_done"], 5_000);
+}
+
+#[tokio::test]
+async fn models_are_loaded_and_unloaded_on_request() {
+    let (house, cookie) = House::entered().await;
+    let told = async |what: &str, model: &str| {
+        let path = format!("/api/v1/models/{what}");
+        let answer = house.post(&path, Some(&cookie), json!({ "model": model })).await;
+        let status = answer.status();
+        (status, if status == StatusCode::NO_CONTENT { json!({}) } else { json_of(answer).await })
+    };
+    let loaded = async || house.see("/api/v1/models/loaded", &cookie).await["items"].clone();
+    assert_eq!(loaded().await, json!([]), "nothing is loaded before it is asked for");
+    let (status, model) = told("load", "echo").await;
+    assert_eq!((status, &model["loading"]), (StatusCode::OK, &json!(false)), "{model}");
+    assert_eq!((&model["name"], &model["context"]), (&json!("echo"), &json!(4096)));
+    let copy = &loaded().await[0]["copies"][0];
+    assert_eq!((&copy["running"], &copy["waiting"]), (&json!(0), &json!(0)));
+    assert_eq!((&copy["cache_tokens"], &copy["dead"]), (&json!(65_536), &json!(null)));
+
+    let (status, error) = told("load", "nobody").await;
+    assert_eq!((status, &error["error"]["code"]), (StatusCode::NOT_FOUND, &json!("not_found")));
+    let (status, error) = told("load", "broken").await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.contains("`/nowhere`"), "{message}");
+    assert_eq!(loaded().await.as_array().unwrap().len(), 1, "what failed is not on its way");
+
+    assert_eq!(told("unload", "echo").await.0, StatusCode::NO_CONTENT);
+    assert_eq!(loaded().await, json!([]));
+    assert_eq!(told("unload", "echo").await.0, StatusCode::CONFLICT);
 }
 
 fn step(step: u64) -> Step {

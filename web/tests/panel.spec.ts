@@ -122,7 +122,7 @@ test('every page is reached by keyboard, has a title and one heading, and is acc
   await expect(page1.getByRole('link', { name: 'Skip to content' })).toBeFocused()
   await page1.keyboard.press('Enter')
   await expect(page1.locator('main')).toBeFocused()
-  for (const name of ['Verify', 'Jobs', 'Chat', 'Dashboard']) {
+  for (const name of ['Verify', 'Jobs', 'Models', 'Chat', 'Dashboard']) {
     const link = page1.getByRole('navigation').getByRole('link', { name })
     await page1.locator('.brand').focus()
     for (
@@ -389,6 +389,25 @@ test('the model answers in the chat, its thought folded', async ({ page1 }) => {
   await expect(page1.getByText(/\d+ tokens/)).toBeVisible()
   await expect(page1.getByRole('alert')).toHaveCount(0)
   await accessible(page1)
+})
+
+test('models show where they are and what they do, and are loaded and unloaded', async ({
+  page1,
+}) => {
+  await page1.getByRole('navigation').getByRole('link', { name: 'Models' }).click()
+  const verified = page1.locator('[data-model=verified]')
+  // The chat has just asked it.
+  await expect(verified.getByText('In memory', { exact: true })).toBeVisible()
+  await expect(verified.getByRole('rowheader')).toHaveText('cpu')
+  await expect(verified.locator('[data-cell=generated]')).toHaveText(/^[1-9][\d,]* tokens?$/)
+  await expect(verified.locator('[data-cell=speed]')).toHaveText('0.0 tokens/s')
+  await accessible(page1)
+  await verified.getByRole('button', { name: 'Unload' }).click()
+  await expect(verified.getByText('Not in memory')).toBeVisible()
+  expect((await api(page1, '/models/loaded')).items).toEqual([])
+  await verified.getByRole('button', { name: 'Load' }).click()
+  await expect(verified.getByText('In memory', { exact: true })).toBeVisible()
+  await expect(page1.getByText(`${new URL(page1.url()).origin}/v1`, { exact: true })).toBeVisible()
 })
 
 /** An answer as the server would stream it, so that a test can choose every byte. */

@@ -20,7 +20,7 @@ use super::tokenizer::{END_OF_TEXT, IM_END, Tokenizer};
 use super::{Message, Request};
 use crate::engine::placement::replicas;
 use crate::engine::worker::{self, Events, Worker};
-use crate::engine::{self, Device, Generator, Room, Sampling, WeightType, dummy};
+use crate::engine::{self, Device, Generator, Held, Room, Sampling, WeightType, dummy};
 use crate::hint::Hinted;
 
 pub use parrot::{PARROT, Parrot};
@@ -105,13 +105,26 @@ impl Place {
     }
 }
 
+/// One copy of a model, and where it is.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    /// The devices that it is on, rank by rank; none where no model is behind it.
+    pub devices: Vec<Device>,
+    /// What it keeps in memory.
+    pub held: Held,
+    /// What it does.
+    pub meter: worker::Meter,
+}
+
 /// A model on this machine.
 pub struct LocalModel {
     name: String,
     tokenizer: Tokenizer,
     template: Template,
-    /// One for each device.
+    /// One for each copy.
     workers: Vec<Worker>,
+    /// Of each copy the devices that it is on.
+    devices: Vec<Vec<Device>>,
     /// Requests so far: of those with equally little to do, each is asked in turn.
     turn: AtomicUsize,
     stop_ids: Vec<u32>,
@@ -151,9 +164,10 @@ impl LocalModel {
         }
         let Place { max_context: context, weights, cache_bytes, .. } = place;
         let room = Room { context, weights, cache_bytes, ..Room::default() };
+        let copies = replicas(devices, place.tensor_parallel).map_err(explained)?;
         let mut generators = Vec::new();
-        for ranks in replicas(devices, place.tensor_parallel).map_err(explained)? {
-            generators.push(engine::open_split_generator(&ranks, dir, room).map_err(explained)?);
+        for ranks in &copies {
+            generators.push(engine::open_split_generator(ranks, dir, room).map_err(explained)?);
         }
         let tokenizer = Tokenizer::open(dir)?;
         let template = Template::open(dir)?;
@@ -162,6 +176,7 @@ impl LocalModel {
         let workers = workers.context("could not start the engine's thread")?;
         let mut model = Self::over(name, tokenizer, template, workers);
         model.defaults = Defaults::open(dir)?;
+        model.devices = copies;
         Ok(model)
     }
 
@@ -183,8 +198,8 @@ impl LocalModel {
         stop_ids.dedup();
         let context = workers.iter().map(Worker::context).min().unwrap_or(0);
         let (name, turn) = (name.to_owned(), AtomicUsize::new(0));
-        let defaults = Defaults::default();
-        Self { name, tokenizer, template, workers, turn, stop_ids, context, defaults }
+        let (defaults, devices) = (Defaults::default(), vec![Vec::new(); workers.len()]);
+        Self { name, tokenizer, template, workers, devices, turn, stop_ids, context, defaults }
     }
 
     /// Tokens of conversation and answer together at most.
@@ -215,6 +230,22 @@ impl LocalModel {
     /// The counters of its engines, to be read on after the model is gone.
     pub fn meters(&self) -> Vec<worker::Meter> {
         self.workers.iter().map(Worker::meter).collect()
+    }
+
+    /// Numbers in it that training would change.
+    pub fn parameters(&self) -> u64 {
+        self.workers[0].info().parameters
+    }
+
+    /// Its copies.
+    pub fn replicas(&self) -> Vec<Replica> {
+        let copies = self.workers.iter().zip(&self.devices);
+        let copy = |(worker, devices): (&Worker, &Vec<Device>)| Replica {
+            devices: devices.clone(),
+            held: worker.held(),
+            meter: worker.meter(),
+        };
+        copies.map(copy).collect()
     }
 
     /// The conversation up to where the model goes on.

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) context: usize,
     /// The cache.
     pub(crate) shape: CacheShape,
+    /// Bytes of the weights.
+    pub(crate) weight_bytes: u64,
     /// Bytes of the cache.
     pub(crate) cache_bytes: u64,
     /// Bytes of weights, cache and what a step needs.
@@ -71,7 +73,7 @@ impl Plan {
             }
             Some(_) | None => {
                 let shape = CacheShape { block_size: BLOCK_TOKENS, blocks: blocks as usize };
-                Ok(Self { context, shape, cache_bytes, total_bytes })
+                Ok(Self { context, shape, weight_bytes, cache_bytes, total_bytes })
             }
         }
     }

@@ -20,7 +20,7 @@ use self::meter::Counters;
 use self::run::Loop;
 use super::sampler::Score;
 use super::scheduler::Limits;
-use super::{FinishReason, Generator, LOGPROBS_MAX, ModelInfo, SAMPLES_MAX, Sampling};
+use super::{FinishReason, Generator, Held, LOGPROBS_MAX, ModelInfo, SAMPLES_MAX, Sampling};
 
 pub use self::answer::{EVENTS_MAX, Events};
 pub use self::meter::{Health, Load, Meter, STEP_TOKENS_BOUNDS};
@@ -133,6 +133,7 @@ enum Command {
 #[derive(Debug, Clone)]
 pub struct Worker {
     info: Arc<ModelInfo>,
+    held: Held,
     /// Tokens of prompt and answer at most, and what limits them.
     limit: (usize, &'static str),
     commands: SyncSender<Command>,
@@ -173,7 +174,7 @@ impl Worker {
         // Every request holds a place in the queue, so that sending never waits; an abort may.
         let (commands, inbox) = mpsc::sync_channel(QUEUE_MAX + 1);
         let info = Arc::new(generator.info().clone());
-        let (context, cache) = (info.context, generator.cache());
+        let (context, cache, held) = (info.context, generator.cache(), generator.held());
         let limit = match context <= cache.tokens() {
             true => (context, "the model's context"),
             false => (cache.tokens(), "the cache"),
@@ -187,12 +188,17 @@ impl Worker {
                 None => work.run(),
             }
         })?;
-        Ok(Self { info, limit, commands, counters })
+        Ok(Self { info, held, limit, commands, counters })
     }
 
     /// What the model is.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// What the model keeps in memory.
+    pub fn held(&self) -> Held {
+        self.held
     }
 
     /// Tokens of prompt and answer together at most.

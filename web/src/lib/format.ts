@@ -10,6 +10,18 @@ export function compact(n: number): string {
   return `${(n / 1_000_000).toFixed(2)}M`
 }
 
+/** `512 B`, `3.4 MiB`, `14.2 GiB`. */
+export function bytes(n: number): string {
+  let size = n
+  let unit = 0
+  while (size >= 1024 && unit < 4) {
+    size /= 1024
+    unit += 1
+  }
+  const digits = unit === 0 || size >= 100 ? 0 : 1
+  return `${size.toFixed(digits)} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][unit]}`
+}
+
 export function plural(n: number, one: string, many = one + 's'): string {
   return `${count(n)} ${n === 1 ? one : many}`
 }

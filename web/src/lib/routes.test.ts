@@ -8,6 +8,8 @@ test('every address means one page', () => {
   expect(match('/jobs/12')).toEqual({ page: 'job', id: 12 })
   expect(match('/jobs/x')).toEqual({ page: 'missing', path: '/jobs/x' })
   expect(match('/jobs/1/2')).toEqual({ page: 'missing', path: '/jobs/1/2' })
+  expect(match('/models')).toEqual({ page: 'models' })
+  expect(match('/models/x')).toEqual({ page: 'missing', path: '/models/x' })
   expect(match('/verify')).toEqual({ page: 'verify' })
   expect(match('/traces/7')).toEqual({ page: 'trace', id: 7 })
   expect(match('/traces')).toEqual({ page: 'missing', path: '/traces' })

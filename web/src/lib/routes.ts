@@ -6,6 +6,7 @@ export type Route =
   | { page: 'job'; id: number }
   | { page: 'verify' }
   | { page: 'trace'; id: number }
+  | { page: 'models' }
   | { page: 'chat' }
   | { page: 'setup' }
   | { page: 'login' }
@@ -19,6 +20,7 @@ export function match(path: string): Route {
     parts.length === 1 &&
     (first === 'jobs' ||
       first === 'verify' ||
+      first === 'models' ||
       first === 'chat' ||
       first === 'setup' ||
       first === 'login')
@@ -46,6 +48,8 @@ export function title(route: Route): string {
       return 'Verify'
     case 'trace':
       return `Trace ${route.id}`
+    case 'models':
+      return 'Models'
     case 'chat':
       return 'Chat'
     case 'setup':

@@ -16,7 +16,9 @@ use super::source::Source;
 use super::team::{Member, Team};
 use super::trainer::check_ids;
 use super::weights::Model;
-use crate::{CacheShape, CacheType, Error, Generator, ModelInfo, Piece, Result, Room, memory};
+use crate::{
+    CacheShape, CacheType, Error, Generator, Held, ModelInfo, Piece, Result, Room, memory,
+};
 
 /// Rows of which logits are computed at a time, so that long sequences fit.
 const LOGIT_ROWS: usize = 512;
@@ -28,6 +30,7 @@ pub(crate) struct BurnGenerator {
     group: Group,
     tables: Tables,
     shape: CacheShape,
+    held: Held,
 }
 
 /// What one device holds.
@@ -107,7 +110,8 @@ impl BurnGenerator {
         let shares = Share::all(config, places.len())?.into_iter();
         let ranks = shares.zip(places).map(rank).collect::<Result<_>>()?;
         let tables = Tables::new(config.head_size, &config.rope);
-        Ok(Self { ranks, group, tables, shape: plan.shape, model })
+        let Plan { shape, weight_bytes, cache_bytes, .. } = plan;
+        Ok(Self { ranks, group, tables, shape, held: Held { weight_bytes, cache_bytes }, model })
     }
 
     /// The logits that checked pieces want.
@@ -156,6 +160,10 @@ impl Generator for BurnGenerator {
 
     fn cache(&self) -> CacheShape {
         self.shape
+    }
+
+    fn held(&self) -> Held {
+        self.held
     }
 
     fn step(&mut self, pieces: &[Piece<'_>]) -> Result<Vec<Vec<f32>>> {

@@ -3,6 +3,8 @@
 //! Over a data folder the finished runs are offered by themselves, looked up at every request, so
 //! that a model can be talked to the moment its training ends.
 
+mod loaded;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
+pub use self::loaded::{Copied, Loaded};
+
+use self::loaded::OnItsWay;
 use super::Error;
 use super::answers::Asking;
 use super::gate::Gate;
@@ -92,6 +97,8 @@ struct Entries {
     offers: Vec<Offer>,
     /// The one asked last is last.
     loaded: Vec<(Offer, Arc<LocalModel>)>,
+    /// The one that is being loaded.
+    coming: Option<String>,
     /// Counters of those that were unloaded and may still be writing answers.
     leaving: Vec<(Engine, Meter)>,
     /// What those did that are gone: counters never fall.
@@ -220,6 +227,8 @@ impl Models {
         if let Some(model) = self.loaded(&offer) {
             return Ok(model);
         }
+        // Outlives the lock below: it is taken again when this is dropped.
+        let _coming = OnItsWay::new(self, &offer.name);
         let model = LocalModel::open(&offer.name, &offer.dir, self.place);
         let model = Arc::new(model.map_err(|error| not_loadable(&offer, &error))?);
         info!(model.name = %offer.name, "loaded the model `{}`", offer.name);
