@@ -3,7 +3,7 @@
 //! For trying clients, proxies and dashboards without a model, and the server itself with faults
 //! built in. Its tokens are bytes, so that characters are spread over tokens.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -25,7 +25,12 @@ pub struct Parrot {
     nature: Nature,
     /// With what its chat template refuses every conversation, if it does.
     raises: Option<String>,
+    /// The file without which it is not done being loaded.
+    waits_for: Option<PathBuf>,
 }
+
+/// How often a parrot looks for the file that it waits for.
+const WAIT: Duration = Duration::from_millis(10);
 
 /// The parrot that a path names, if it names one.
 pub(super) fn named(path: &Path) -> Option<anyhow::Result<Parrot>> {
@@ -39,8 +44,8 @@ impl Parrot {
         for option in options.split(',').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             parrot.set(name, value).with_context(|| {
-                let known = "context, blocks, step-ms, sure, raises, poison, dies-after, hangs-after, \
-                             panics-after";
+                let known = "context, blocks, step-ms, sure, raises, waits-for, poison, dies-after, \
+                             hangs-after, panics-after";
                 Hinted::new(
                     format!("could not read the option `{option}` of the parrot"),
                     format!("options are name=value, separated by commas; known: {known}"),
@@ -57,6 +62,9 @@ impl Parrot {
         replicas: usize,
         max_context: Option<usize>,
     ) -> anyhow::Result<LocalModel> {
+        while self.waits_for.as_ref().is_some_and(|file| !file.exists()) {
+            std::thread::sleep(WAIT);
+        }
         let mut nature = self.nature;
         nature.context = nature.context.min(max_context.unwrap_or(usize::MAX));
         let vocabulary = Vocabulary { size: nature.vocabulary, specials: &SPECIALS, words: &[] };
@@ -88,6 +96,7 @@ impl Parrot {
             "step-ms" => nature.pace = Duration::try_from_secs_f64(value.parse::<f64>()? / 1e3)?,
             "sure" => nature.sure = value.parse()?,
             "raises" => self.raises = Some(value.replace('\'', "")),
+            "waits-for" => self.waits_for = Some(value.into()),
             // A byte, until there is a tokenizer that knows its id.
             "poison" => {
                 let byte = value.as_bytes().first().context("there is no character")?;

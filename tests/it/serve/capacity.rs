@@ -1,7 +1,8 @@
 //! Failures of memory and queues.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -95,6 +96,67 @@ fn f04_f06_and_f07_every_request_of_a_flood_is_answered_or_refused_at_once() {
     server.until_idle();
     let answered = flood(&server, 96, &json!({}));
     assert!(answered.iter().all(|(asked, reply)| reply.text() == *asked));
+}
+
+/// Sends a request over a connection that stays open; how long it takes to be refused.
+fn refused(connection: &mut BufReader<TcpStream>, request: &[u8]) -> Duration {
+    let begin = Instant::now();
+    connection.get_mut().write_all(request).unwrap();
+    let (mut line, mut length) = (String::new(), 0);
+    connection.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 429 "), "{line}");
+    while line != "\r\n" {
+        line.clear();
+        connection.read_line(&mut line).unwrap();
+        if let Some(bytes) = line.to_lowercase().strip_prefix("content-length:") {
+            length = bytes.trim().parse().unwrap();
+        }
+    }
+    connection.read_exact(&mut vec![0; length]).unwrap();
+    begin.elapsed()
+}
+
+/// Eight clients at once, each with so many requests; the times until they were refused, sorted.
+fn burst(server: &Server, number: usize) -> Vec<Duration> {
+    let body = chat("no room for this", &json!({})).to_string();
+    let head = "host: h\r\ncontent-type: application/json\r\n";
+    let length = body.len();
+    let request = format!("POST {CHAT} HTTP/1.1\r\n{head}content-length: {length}\r\n\r\n{body}");
+    let client = || {
+        let mut connection = BufReader::new(server.connect());
+        let times = (0..number).map(|_| refused(&mut connection, request.as_bytes()));
+        times.collect::<Vec<Duration>>()
+    };
+    let mut times = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(client)).collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
+    });
+    times.sort();
+    times
+}
+
+#[test]
+fn f06_and_f07_a_burst_is_refused_at_once_and_leaves_no_memory() {
+    let server = Server::new("step-ms=20", &["--max-requests", "8"]);
+    let holders: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let mut stream = server.open(CHAT, &endless(&json!({ "stream": true })));
+            read_to(&mut stream, "\"role\"");
+            stream
+        })
+        .collect();
+    // A machine with other work makes it slower, never faster: one burst in time is enough.
+    let late: Vec<Duration> = (0..5).map(|_| burst(&server, 125)[990]).collect();
+    let best = late.iter().min().unwrap();
+    assert!(*best < Duration::from_millis(50), "the slowest of a hundred waited {late:?}");
+    let before = server.memory_mib();
+    assert_eq!(burst(&server, 2_500).len(), 20_000);
+    let grown = server.memory_mib().saturating_sub(before);
+    assert!(grown < 16, "20000 refused requests left {grown} MiB");
+    assert_eq!(server.metric("http_requests_running"), 8.0);
+    assert_eq!(server.metric("requests_rejected_total"), 25_000.0);
+    drop(holders);
+    server.until_idle();
 }
 
 #[test]

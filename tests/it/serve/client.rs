@@ -1,7 +1,7 @@
 //! A client that shows everything: raw HTTP over sockets of its own, against the real binary.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -113,6 +113,23 @@ impl Server {
         Self { env, running, address }
     }
 
+    /// Serves a parrot that is loaded only once there is this file in the test's folder, at an
+    /// address that is told before.
+    pub(super) fn loading(file: &str) -> Self {
+        let env = TestEnv::new();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap().to_string();
+        drop(free);
+        let model = format!("parrot:step-ms=0,waits-for={}", env.path().join(file).display());
+        let running = env.spawn(env.command(&["--json", "serve", &model, "--listen", &address]));
+        let server = Self { env, running, address };
+        let begin = Instant::now();
+        while TcpStream::connect(&server.address).is_err() {
+            assert!(begin.elapsed() < PATIENCE, "it never listened: {}", server.log());
+        }
+        server
+    }
+
     pub(super) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -197,6 +214,11 @@ impl Server {
         let status = status.unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    }
+
+    /// Files that the process has open.
+    pub(super) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.running.pid())).unwrap().count()
     }
 
     /// What the process has written to standard error.

@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
-use super::client::{CHAT, COMPLETIONS, Reply, Server, chat, read_to, with};
+use super::client::{CHAT, COMPLETIONS, PATIENCE, Reply, Server, chat, read_to, with};
 
 const JSON: &str = "content-type: application/json\r\n";
 
@@ -270,6 +272,23 @@ fn f22_odd_http_is_answered_and_the_next_connection_is_taken() {
     }
     assert_eq!(server.post(CHAT, &chat("and me?", &json!({}))).text(), "and me?");
     drop(idle);
+}
+
+#[test]
+fn f22_a_server_that_has_run_out_of_files_goes_on_when_there_are_some() {
+    let server = Server::new("step-ms=0", &["-v"]);
+    let most = server.open_files() as u64 + 20;
+    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    prlimit(Pid::from_raw(server.running.pid()), Resource::Nofile, limit).unwrap();
+    // The system connects them; the server cannot take them all.
+    let idle: Vec<TcpStream> = (0..60).map(|_| server.connect()).collect();
+    let begin = Instant::now();
+    while !server.log().contains("could not accept a connection") {
+        assert!(begin.elapsed() < PATIENCE, "it never ran out of files: {}", server.log());
+    }
+    drop(idle);
+    assert_eq!(server.post(CHAT, &chat("and me?", &json!({}))).text(), "and me?");
+    server.until("closed", |server| server.open_files() as u64 <= most - 10);
 }
 
 #[test]
