@@ -468,7 +468,7 @@ test('hostile answers are only text', async ({ page1 }) => {
 
 test('every page fits a telephone', async ({ page1 }) => {
   await page1.setViewportSize({ width: 390, height: 844 })
-  for (const path of ['/', '/verify', '/traces/1', '/jobs', '/jobs/1', '/chat']) {
+  for (const path of ['/', '/verify', '/traces/1', '/jobs', '/jobs/1', '/models', '/chat']) {
     await page1.goto(path)
     await expect(page1.getByRole('heading', { level: 1 })).toBeVisible()
     await expect(page1.getByRole('status').filter({ hasText: 'Live' })).toBeVisible()
