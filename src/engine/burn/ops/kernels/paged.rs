@@ -13,6 +13,7 @@
 use half::bf16;
 use rayon::prelude::*;
 
+use super::keys;
 use super::vector::{exp, greatest, sum};
 use crate::burn::decoder::Heads;
 
@@ -20,7 +21,7 @@ use crate::burn::decoder::Heads;
 pub(crate) const BLOCK: usize = crate::BLOCK_TOKENS;
 
 /// Positions whose softmax is taken at a time.
-const SEGMENT: usize = 512;
+pub(super) const SEGMENT: usize = 512;
 
 /// Queries that a task takes at least, if there are as many.
 const TASK_QUERIES: usize = 32;
@@ -246,10 +247,11 @@ fn partial<T: Kept>(
     let blocks = &task.span.blocks[first_key / BLOCK..][..most_seen.div_ceil(BLOCK)];
     let page = |block: u32| (block as usize * heads.kv + task.kv) * size * BLOCK;
     let mut scores = vec![0.0; queries.len() / size * SEGMENT];
+    let eights = keys::together(queries, size);
     let mut room = vec![0.0; size * BLOCK];
     for (at, block) in blocks.iter().enumerate() {
         let keys = T::read(&pages.keys[page(*block)..][..size * BLOCK], &mut room);
-        score_block(&mut scores[at * BLOCK..], queries, keys, size);
+        keys::score(&mut scores[at * BLOCK..], &eights, keys, size);
     }
     for (query, scores) in scores.chunks_exact_mut(SEGMENT).enumerate() {
         let scores = &mut scores[..seen(query)];
@@ -259,10 +261,16 @@ fn partial<T: Kept>(
     }
     for (at, block) in blocks.iter().enumerate() {
         let values = T::read(&pages.values[page(*block)..][..size * BLOCK], &mut room);
-        for (query, sums) in partial.sums.chunks_exact_mut(size).enumerate() {
-            let weights = &scores[query * SEGMENT + at * BLOCK..][..BLOCK];
-            let seen = seen(query).saturating_sub(at * BLOCK).min(BLOCK);
-            add_weighted(sums, &weights[..seen], values);
+        let weights = &scores[at * BLOCK..];
+        let seen = |query: usize| seen(query).saturating_sub(at * BLOCK).min(BLOCK);
+        // Later queries see no less: from the first that sees all of the block on, all do.
+        let queries = partial.most.len();
+        let whole = (0..queries).find(|query| seen(*query) == BLOCK).unwrap_or(queries);
+        for (query, sums) in partial.sums[..whole * size].chunks_exact_mut(size).enumerate() {
+            add_weighted(sums, &weights[query * SEGMENT..][..seen(query)], values);
+        }
+        if whole < queries {
+            keys::add(&mut partial.sums[whole * size..], &weights[whole * SEGMENT..], values, size);
         }
     }
     partial
@@ -275,7 +283,7 @@ fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// Compiles a function for AVX-512, for AVX2 with fused multiply-add and without both, and picks at
-/// run time. All products are fused or none, so one machine always gives the same numbers.
+/// run time, so one machine always gives the same numbers.
 macro_rules! widened {
     ($(#[$meta:meta])* fn $name:ident<const $fma:ident: bool>($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
@@ -311,43 +319,6 @@ macro_rules! widened {
             portable::<false>($($argument),*)
         }
     };
-}
-
-/// Queries whose scores are computed side by side.
-const TOGETHER: usize = 4;
-
-widened! {
-    /// Scores of 16 keys `[size, 16]` against each query; rows of scores are a segment apart.
-    fn score_block<const FMA: bool>(scores: &mut [f32], queries: &[f32], keys: &[f32], size: usize) {
-        let count = queries.len() / size;
-        let whole = count / TOGETHER * TOGETHER;
-        for first in (0..whole).step_by(TOGETHER) {
-            let rows: [&[f32]; TOGETHER] =
-                std::array::from_fn(|at| &queries[(first + at) * size..][..size]);
-            let mut sums = [[0.0_f32; BLOCK]; TOGETHER];
-            for (dimension, keys) in keys.chunks_exact(BLOCK).enumerate() {
-                for (sums, row) in sums.iter_mut().zip(rows) {
-                    let query = row[dimension];
-                    for (sum, key) in sums.iter_mut().zip(keys) {
-                        *sum = fused::<FMA>(query, *key, *sum);
-                    }
-                }
-            }
-            for (at, sums) in sums.iter().enumerate() {
-                scores[(first + at) * SEGMENT..][..BLOCK].copy_from_slice(sums);
-            }
-        }
-        for at in whole..count {
-            let row = &queries[at * size..][..size];
-            let mut sums = [0.0_f32; BLOCK];
-            for (query, keys) in row.iter().zip(keys.chunks_exact(BLOCK)) {
-                for (sum, key) in sums.iter_mut().zip(keys) {
-                    *sum = fused::<FMA>(*query, *key, *sum);
-                }
-            }
-            scores[at * SEGMENT..][..BLOCK].copy_from_slice(&sums);
-        }
-    }
 }
 
 widened! {

@@ -8,7 +8,7 @@ use super::simd::Simd;
 
 /// A processor with AVX2, FMA and F16C (since 2013).
 #[derive(Clone, Copy)]
-pub(super) struct Avx2;
+pub(crate) struct Avx2;
 
 impl Simd for Avx2 {
     type Floats = [__m256; 2];
@@ -64,24 +64,30 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn bf16_pairs(from: *const u8) -> ([__m256; 2], [__m256; 2]) {
+    unsafe fn bf16_half<const HIGH: bool>(from: *const u8) -> [__m256; 2] {
         // SAFETY: there are sixteen words, by the contract.
         unsafe {
-            let words = two(from);
             let mask = _mm256_set1_epi32(-0x1_0000);
-            let low = words.map(|words| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)));
-            (low, words.map(|words| _mm256_castsi256_ps(_mm256_and_si256(words, mask))))
+            two(from).map(|words| {
+                _mm256_castsi256_ps(match HIGH {
+                    true => _mm256_and_si256(words, mask),
+                    false => _mm256_slli_epi32::<16>(words),
+                })
+            })
         }
     }
 
     #[inline(always)]
-    unsafe fn f16_pairs(from: *const u8) -> ([__m256; 2], [__m256; 2]) {
+    unsafe fn f16_half<const HIGH: bool>(from: *const u8) -> [__m256; 2] {
         // SAFETY: there are sixteen words, by the contract.
         unsafe {
-            let words = two(from);
             let mask = _mm256_set1_epi32(0xffff);
-            let low = words.map(|words| halves(_mm256_and_si256(words, mask)));
-            (low, words.map(|words| halves(_mm256_srli_epi32::<16>(words))))
+            two(from).map(|words| {
+                halves(match HIGH {
+                    true => _mm256_srli_epi32::<16>(words),
+                    false => _mm256_and_si256(words, mask),
+                })
+            })
         }
     }
 

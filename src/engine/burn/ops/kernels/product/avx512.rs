@@ -13,7 +13,7 @@ const PAIR_BYTES: usize = 4 * PANEL;
 
 /// A processor with AVX-512 F, BW, VL and VNNI (all since 2019, and AMD's since 2022).
 #[derive(Clone, Copy)]
-pub(super) struct Avx512;
+pub(crate) struct Avx512;
 
 impl Simd for Avx512 {
     type Floats = __m512;
@@ -57,22 +57,24 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn bf16_pairs(from: *const u8) -> (__m512, __m512) {
+    unsafe fn bf16_half<const HIGH: bool>(from: *const u8) -> __m512 {
         // SAFETY: there are sixteen words, by the contract.
         unsafe {
             let words = _mm512_loadu_si512(from.cast());
-            let high = _mm512_and_si512(words, _mm512_set1_epi32(-0x1_0000));
-            (_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)), _mm512_castsi512_ps(high))
+            _mm512_castsi512_ps(match HIGH {
+                true => _mm512_and_si512(words, _mm512_set1_epi32(-0x1_0000)),
+                false => _mm512_slli_epi32::<16>(words),
+            })
         }
     }
 
     #[inline(always)]
-    unsafe fn f16_pairs(from: *const u8) -> (__m512, __m512) {
+    unsafe fn f16_half<const HIGH: bool>(from: *const u8) -> __m512 {
         // SAFETY: there are sixteen words, by the contract.
         unsafe {
             let words = _mm512_loadu_si512(from.cast());
-            let high = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(words));
-            (_mm512_cvtph_ps(_mm512_cvtepi32_epi16(words)), _mm512_cvtph_ps(high))
+            let words = if HIGH { _mm512_srli_epi32::<16>(words) } else { words };
+            _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words))
         }
     }
 
@@ -83,6 +85,12 @@ impl Simd for Avx512 {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(line: *const u8) {
+        // SAFETY: a prefetch reads nothing that anybody could see.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
     }
 
     #[inline(always)]
@@ -136,6 +144,7 @@ pub(super) unsafe fn rounded<const ROWS: usize, const GROUPS: usize>(
                         x_stride: job.x_stride,
                         count,
                         out: out.as_mut_ptr().add(row * PANEL + group * LANES),
+                        ahead: std::ptr::null(),
                     };
                     match height {
                         1 => rounded_tile::<1, GROUPS>(tile),

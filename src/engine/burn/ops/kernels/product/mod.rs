@@ -8,12 +8,12 @@
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(super) mod avx512;
 mod packed;
-mod path;
-mod simd;
+pub(super) mod path;
+pub(super) mod simd;
 mod tile;
 
 #[cfg(test)]

@@ -6,17 +6,17 @@
 #![expect(unsafe_code, reason = "vector instructions take pointers")]
 
 /// Outputs that one [`Simd::Floats`] holds.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Inputs that share a scale in int8.
-pub(super) const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 32;
 
 /// Sixteen lanes of a processor.
 ///
 /// # Safety
 /// Every function may be called only where the processor has the instructions of the type, and with
 /// pointers to as many numbers as it says.
-pub(super) trait Simd: Copy {
+pub(crate) trait Simd: Copy {
     /// Sixteen f32.
     type Floats: Copy;
     /// Sixteen sums of four products each, not yet put together.
@@ -34,12 +34,16 @@ pub(super) trait Simd: Copy {
     unsafe fn store(target: *mut f32, values: Self::Floats);
     /// Adds to the sixteen f32 there.
     unsafe fn add_to(target: *mut f32, values: Self::Floats);
-    /// The low and the high halves of sixteen 32-bit words, each a bf16.
-    unsafe fn bf16_pairs(from: *const u8) -> (Self::Floats, Self::Floats);
+    /// The low or the high halves of sixteen 32-bit words, each a bf16.
+    unsafe fn bf16_half<const HIGH: bool>(from: *const u8) -> Self::Floats;
     /// The same of f16.
-    unsafe fn f16_pairs(from: *const u8) -> (Self::Floats, Self::Floats);
+    unsafe fn f16_half<const HIGH: bool>(from: *const u8) -> Self::Floats;
     /// Sixteen bf16.
     unsafe fn bf16(from: *const u8) -> Self::Floats;
+
+    /// Asks for the cache line there, which may lie outside of what is ours.
+    #[inline(always)]
+    unsafe fn prefetch(_line: *const u8) {}
 
     /// Sixteen sums that begin at a number.
     unsafe fn dots(start: i32) -> Self::Dots;
@@ -53,7 +57,7 @@ pub(super) trait Simd: Copy {
 
 /// Any processor. Slow where a fused multiply-add is no instruction.
 #[derive(Clone, Copy)]
-pub(super) struct Portable;
+pub(crate) struct Portable;
 
 impl Simd for Portable {
     type Floats = [f32; LANES];
@@ -96,18 +100,18 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn bf16_pairs(from: *const u8) -> (Self::Floats, Self::Floats) {
+    unsafe fn bf16_half<const HIGH: bool>(from: *const u8) -> Self::Floats {
         // SAFETY: there are sixteen words, by the contract.
         let words = unsafe { from.cast::<[u32; LANES]>().read_unaligned() };
-        (words.map(|word| f32::from_bits(word << 16)), words.map(|w| f32::from_bits(w & !0xffff)))
+        words.map(|word| f32::from_bits(if HIGH { word & !0xffff } else { word << 16 }))
     }
 
     #[inline(always)]
-    unsafe fn f16_pairs(from: *const u8) -> (Self::Floats, Self::Floats) {
+    unsafe fn f16_half<const HIGH: bool>(from: *const u8) -> Self::Floats {
         // SAFETY: there are sixteen words, by the contract.
         let words = unsafe { from.cast::<[u32; LANES]>().read_unaligned() };
         let half = |bits: u32| half::f16::from_bits(bits as u16).to_f32();
-        (words.map(half), words.map(|word| half(word >> 16)))
+        words.map(|word| half(if HIGH { word >> 16 } else { word }))
     }
 
     #[inline(always)]

@@ -6,6 +6,8 @@
 
 #![expect(unsafe_code, reason = "reads weights and activations by pointer in the inner loop")]
 
+use std::ops::Range;
+
 use super::simd::{BLOCK, LANES, Simd};
 use super::{DEPTH, PANEL, PANEL_GROUPS};
 
@@ -55,9 +57,11 @@ pub(super) trait Element {
     /// Bytes of sixteen outputs' two inputs.
     const PAIR_BYTES: usize;
 
+    /// One of the two inputs.
+    ///
     /// # Safety
     /// As [`Simd`]; `from` has that many bytes.
-    unsafe fn pair<S: Simd>(from: *const u8) -> (S::Floats, S::Floats);
+    unsafe fn half<S: Simd, const SECOND: bool>(from: *const u8) -> S::Floats;
 }
 
 pub(super) struct F32;
@@ -68,9 +72,9 @@ impl Element for F32 {
     const PAIR_BYTES: usize = 128;
 
     #[inline(always)]
-    unsafe fn pair<S: Simd>(from: *const u8) -> (S::Floats, S::Floats) {
+    unsafe fn half<S: Simd, const SECOND: bool>(from: *const u8) -> S::Floats {
         // SAFETY: by the contract.
-        unsafe { (S::load(from.cast()), S::load(from.cast::<f32>().add(LANES))) }
+        unsafe { S::load(from.cast::<f32>().add(if SECOND { LANES } else { 0 })) }
     }
 }
 
@@ -78,9 +82,9 @@ impl Element for F16 {
     const PAIR_BYTES: usize = 64;
 
     #[inline(always)]
-    unsafe fn pair<S: Simd>(from: *const u8) -> (S::Floats, S::Floats) {
+    unsafe fn half<S: Simd, const SECOND: bool>(from: *const u8) -> S::Floats {
         // SAFETY: by the contract.
-        unsafe { S::f16_pairs(from) }
+        unsafe { S::f16_half::<SECOND>(from) }
     }
 }
 
@@ -88,9 +92,9 @@ impl Element for Bf16 {
     const PAIR_BYTES: usize = 64;
 
     #[inline(always)]
-    unsafe fn pair<S: Simd>(from: *const u8) -> (S::Floats, S::Floats) {
+    unsafe fn half<S: Simd, const SECOND: bool>(from: *const u8) -> S::Floats {
         // SAFETY: by the contract.
-        unsafe { S::bf16_pairs(from) }
+        unsafe { S::bf16_half::<SECOND>(from) }
     }
 }
 
@@ -135,6 +139,7 @@ pub(super) unsafe fn exact<S: Simd, E: Element, const ROWS: usize, const GROUPS:
                 x_stride: job.x_stride,
                 count,
                 out: out.as_mut_ptr(),
+                ahead: weights.as_ptr().wrapping_add(count * PANEL_GROUPS * E::PAIR_BYTES),
             };
             if widens {
                 widen::<S, E>(wide, weights, count);
@@ -155,20 +160,21 @@ unsafe fn widen<S: Simd, E: Element>(wide: &mut Vec<f32>, weights: &[u8], pairs:
     for at in 0..pairs * PANEL_GROUPS {
         // SAFETY: inside the slices, as asserted.
         unsafe {
-            let (first, second) = E::pair::<S>(weights.as_ptr().add(at * E::PAIR_BYTES));
-            S::store(wide.as_mut_ptr().add(2 * at * LANES), first);
-            S::store(wide.as_mut_ptr().add((2 * at + 1) * LANES), second);
+            let (from, to) = (weights.as_ptr().add(at * E::PAIR_BYTES), 2 * at * LANES);
+            S::store(wide.as_mut_ptr().add(to), E::half::<S, false>(from));
+            S::store(wide.as_mut_ptr().add(to + LANES), E::half::<S, true>(from));
         }
     }
 }
 
-/// All tiles of some pairs of a panel.
+/// All tiles of some pairs of a panel, `ROWS` high at most, which is 6 at most.
 #[inline(always)]
 unsafe fn exact_part<S: Simd, E: Element, const ROWS: usize, const GROUPS: usize>(
     part: Tile<f32>,
     rows: usize,
 ) {
-    for (row, height) in tiles(rows, ROWS) {
+    let count = rows.div_ceil(ROWS);
+    for (number, (row, height)) in tiles(rows, ROWS).enumerate() {
         for group in (0..PANEL_GROUPS).step_by(GROUPS) {
             // SAFETY: the part has these rows and groups.
             unsafe {
@@ -178,13 +184,14 @@ unsafe fn exact_part<S: Simd, E: Element, const ROWS: usize, const GROUPS: usize
                     out: part.out.add(row * PANEL + group * LANES),
                     ..part
                 };
+                let lines = lines::<E>(number, count);
                 match height {
-                    1 => exact_tile::<S, E, 1, GROUPS>(tile),
-                    2 => exact_tile::<S, E, 2, GROUPS>(tile),
-                    3 => exact_tile::<S, E, 3, GROUPS>(tile),
-                    4 => exact_tile::<S, E, 4, GROUPS>(tile),
-                    5 => exact_tile::<S, E, 5, GROUPS>(tile),
-                    _ => exact_tile::<S, E, 6, GROUPS>(tile),
+                    1 => exact_tile::<S, E, 1, GROUPS>(tile, lines),
+                    2 => exact_tile::<S, E, 2, GROUPS>(tile, lines),
+                    3 => exact_tile::<S, E, 3, GROUPS>(tile, lines),
+                    4 => exact_tile::<S, E, 4, GROUPS>(tile, lines),
+                    5 => exact_tile::<S, E, 5, GROUPS>(tile, lines),
+                    _ => exact_tile::<S, E, 6, GROUPS>(tile, lines),
                 }
             }
         }
@@ -199,29 +206,43 @@ pub(super) struct Tile<X> {
     pub(super) x_stride: usize,
     pub(super) count: usize,
     pub(super) out: *mut f32,
+    /// The weights that will be read next, where they are asked for ahead of time.
+    pub(super) ahead: *const u8,
+}
+
+/// Tiles of a part that ask for the weights of the next one; with more, computing takes longer than
+/// reading.
+const TILES_AHEAD: usize = 4;
+
+/// Which of the next part's cache lines a tile asks for at each pair. A single tile reads as fast as
+/// memory gives; of several only the first would, while memory rests during the others.
+fn lines<E: Element>(tile: usize, tiles: usize) -> Range<usize> {
+    let all = PANEL_GROUPS * E::PAIR_BYTES / CACHE_LINE;
+    match tiles {
+        2..=TILES_AHEAD => tile * all / tiles..(tile + 1) * all / tiles,
+        _ => 0..0,
+    }
 }
 
 #[inline(always)]
-unsafe fn exact_tile<S: Simd, E: Element, const ROWS: usize, const GROUPS: usize>(tile: Tile<f32>) {
+unsafe fn exact_tile<S: Simd, E: Element, const ROWS: usize, const GROUPS: usize>(
+    tile: Tile<f32>,
+    lines: Range<usize>,
+) {
     // SAFETY: the caller has checked that all of it lies inside its slices.
     unsafe {
         let mut sums = [[S::splat(0.0); GROUPS]; ROWS];
         let mut weights = tile.weights;
         for pair in 0..tile.count {
-            let mut both = [E::pair::<S>(weights); GROUPS];
-            for (group, both) in both.iter_mut().enumerate().skip(1) {
-                *both = E::pair::<S>(weights.add(group * E::PAIR_BYTES));
+            for line in lines.clone() {
+                S::prefetch(
+                    tile.ahead
+                        .wrapping_add(pair * PANEL_GROUPS * E::PAIR_BYTES + line * CACHE_LINE),
+                );
             }
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let x = tile.x.add(row * tile.x_stride + 2 * pair);
-                let (first, second) = (S::splat(*x), S::splat(*x.add(1)));
-                for (sum, both) in sums.iter_mut().zip(&both) {
-                    *sum = S::fused(both.0, first, *sum);
-                }
-                for (sum, both) in sums.iter_mut().zip(&both) {
-                    *sum = S::fused(both.1, second, *sum);
-                }
-            }
+            let x = tile.x.add(2 * pair);
+            add_input::<S, E, ROWS, GROUPS, false>(&mut sums, weights, x, tile.x_stride);
+            add_input::<S, E, ROWS, GROUPS, true>(&mut sums, weights, x.add(1), tile.x_stride);
             weights = weights.add(PANEL_GROUPS * E::PAIR_BYTES);
         }
         for (row, sums) in sums.iter().enumerate() {
@@ -231,6 +252,39 @@ unsafe fn exact_tile<S: Simd, E: Element, const ROWS: usize, const GROUPS: usize
         }
     }
 }
+
+/// Adds one input of a pair to all sums. One after the other, so that no more registers are needed
+/// than there are: with both at once, tiles of AVX-512 went through the stack and took twice as long.
+#[inline(always)]
+unsafe fn add_input<
+    S: Simd,
+    E: Element,
+    const ROWS: usize,
+    const GROUPS: usize,
+    const SECOND: bool,
+>(
+    sums: &mut [[S::Floats; GROUPS]; ROWS],
+    weights: *const u8,
+    x: *const f32,
+    x_stride: usize,
+) {
+    // SAFETY: the caller has checked that all of it lies inside its slices.
+    unsafe {
+        let mut held = [E::half::<S, SECOND>(weights); GROUPS];
+        for (group, held) in held.iter_mut().enumerate().skip(1) {
+            *held = E::half::<S, SECOND>(weights.add(group * E::PAIR_BYTES));
+        }
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let x = S::splat(*x.add(row * x_stride));
+            for (sum, held) in sums.iter_mut().zip(&held) {
+                *sum = S::fused(*held, x, *sum);
+            }
+        }
+    }
+}
+
+/// Bytes that memory gives at a time.
+const CACHE_LINE: usize = 64;
 
 /// Bytes of a block's scales, and of a block, of one panel in int8.
 pub(super) const SCALE_BYTES: usize = 2 * PANEL;
@@ -267,6 +321,7 @@ pub(super) unsafe fn int8<S: Simd, const ROWS: usize, const GROUPS: usize>(
                         x_stride: job.x_stride,
                         count,
                         out: out.as_mut_ptr().add(row * PANEL + group * LANES),
+                        ahead: std::ptr::null(),
                     };
                     let (scales, starts) = (scales.as_ptr().add(x), starts.as_ptr().add(x));
                     match height {
