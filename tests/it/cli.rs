@@ -129,8 +129,10 @@ fn openthinker_is_planned_anywhere_and_run_where_it_fits() {
     let plan = plan.json();
     assert_eq!((&plan["steps"], &plan["fits"]), (&3561.into(), &true.into()));
     assert_eq!(plan["origins"]["train.learning_rate"], "recipe");
-    let error = env.run(&["plan", "openthinker_32b", "--devices=8", "--device-memory=80GiB"]);
-    assert!(error.error().contains("does not fit on 8 GPUs"), "{error:?}");
+    let plan = |devices| env.run(&["plan", "openthinker_32b", devices, "--device-memory=80GiB"]);
+    assert_eq!(plan("--devices=8").code, Some(0), "one node is enough");
+    let error = plan("--devices=4");
+    assert!(error.error().contains("does not fit on 4 GPUs"), "{error:?}");
     // A machine with GPUs of unknown size may try.
     if env.run(&["plan", "openthinker_7b", "--json"]).json()["machine"]["gpus"] == 0 {
         let error = env.run(&["run", "openthinker_7b"]).error();
