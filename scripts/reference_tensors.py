@@ -10,12 +10,15 @@ committed, so that tests need neither:
 transformers does; their weights come from a formula that the tests know too, so only configurations,
 ids and logits are stored. Biases are not zero and norms not one: otherwise a
 dropped bias or norm would go unnoticed. Weights after training are kept as differences to the
-start, because absolute weights agree whatever an optimizer does.
+start, because absolute weights agree whatever an optimizer does. `MUTATIONS` are the same run with one
+deliberate mistake each: a test that would not notice them would not notice ours. `--trained-only` leaves
+`PARITY` alone.
 """
 
 import json
 import math
 import pathlib
+import sys
 
 import numpy
 import tokenizers
@@ -24,25 +27,42 @@ import transformers
 from safetensors.torch import save_file
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "tests" / "it" / "golden"
-STEPS = 10
-MICRO_BATCHES = 2
-RATES = [0.0, 5e-4, 1e-3, 1e-3, 9e-4, 8e-4, 7e-4, 5e-4, 3e-4, 1e-4]
-ADAM = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01}
+STEPS = 20
+MICRO_BATCHES = 3
+WARM_UP = 2
+RATE = 1e-3
+ADAM = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0}
 MAX_NORM = 1.0
 IGNORE = -100
 
 MODELS = {
-    "gqa2": dict(heads=4, kv_heads=2, hidden=32, tied=False, theta=10_000.0, epsilon=1e-6),
+    "gqa2": dict(heads=4, kv_heads=2, hidden=32, tied=False, theta=1_000_000.0, epsilon=1e-6),
     "gqa7_tied": dict(heads=14, kv_heads=2, hidden=56, tied=True, theta=1_000_000.0, epsilon=1e-5),
+    "gqa5": dict(heads=10, kv_heads=2, hidden=40, tied=False, theta=10_000.0, epsilon=1e-6),
     "llama_biased": dict(
+        decay=0.01,
         kind="Llama", heads=4, kv_heads=1, hidden=24, tied=False, theta=10_000.0, epsilon=1e-5,
         more=dict(head_dim=8, attention_bias=True, mlp_bias=True),
     ),
     "qwen3_tied": dict(
-        kind="Qwen3", heads=4, kv_heads=2, hidden=24, tied=True, theta=10_000.0, epsilon=1e-6,
+        decay=0.01, kind="Qwen3", heads=4, kv_heads=2, hidden=24, tied=True, theta=10_000.0, epsilon=1e-6,
         more=dict(head_dim=10),
     ),
 }
+
+
+# Deliberate mistakes, each of which the test of the trajectory must find.
+MUTATED = "gqa2"
+MUTATIONS = [
+    "weight_decay_0.01", "adam_epsilon_1e-6", "norm_epsilon_1e-5", "key_bias_dropped", "beta2_0.95",
+    "warm_up_off_by_one", "clipping_off", "rope_theta_1e4", "mean_per_micro_batch", "labels_not_shifted",
+]
+
+
+def rate(step: int) -> float:
+    if step < WARM_UP:
+        return RATE * step / WARM_UP
+    return RATE * max(0.0, 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / (STEPS - WARM_UP))))
 
 
 def model_of(shape: dict):
@@ -85,11 +105,12 @@ def sequence(length: int, vocabulary: int) -> dict:
     return {"input_ids": ids.tolist(), "labels": labels.tolist()}
 
 
-def loss_sum(model, example: dict) -> torch.Tensor:
+def loss_sum(model, example: dict, mistake: str = "") -> torch.Tensor:
     ids = torch.tensor([example["input_ids"]])
-    logits = model(input_ids=ids).logits[0, :-1].double()
     labels = torch.tensor(example["labels"][1:])
-    return torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    logits = model(input_ids=ids).logits[0]
+    logits = logits[1:] if mistake == "labels_not_shifted" else logits[:-1]
+    return torch.nn.functional.cross_entropy(logits.double(), labels, ignore_index=IGNORE, reduction="sum")
 
 
 def trained_tokens(micro_batches: list) -> int:
@@ -97,39 +118,73 @@ def trained_tokens(micro_batches: list) -> int:
     return sum(label != IGNORE for label in labels)
 
 
-def optimizer_of(model) -> torch.optim.AdamW:
+def adam_of(shape: dict, mistake: str) -> dict:
+    adam = dict(ADAM, weight_decay=shape.get("decay", ADAM["weight_decay"]))
+    changes = {
+        "weight_decay_0.01": {"weight_decay": 0.01},
+        "adam_epsilon_1e-6": {"epsilon": 1e-6},
+        "beta2_0.95": {"beta2": 0.95},
+    }
+    return adam | changes.get(mistake, {})
+
+
+def optimizer_of(model, adam: dict) -> torch.optim.AdamW:
     kept, decayed = [], []
     for name, parameter in model.named_parameters():
-        (kept if name.endswith("bias") or "norm" in name else decayed).append(parameter)
+        if parameter.requires_grad:
+            (kept if name.endswith("bias") or "norm" in name else decayed).append(parameter)
     groups = [
-        {"params": decayed, "weight_decay": ADAM["weight_decay"]},
+        {"params": decayed, "weight_decay": adam["weight_decay"]},
         {"params": kept, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        groups, lr=0.0, betas=(ADAM["beta1"], ADAM["beta2"]), eps=ADAM["epsilon"]
-    )
+    return torch.optim.AdamW(groups, lr=0.0, betas=(adam["beta1"], adam["beta2"]), eps=adam["epsilon"])
 
 
-def train(model, steps: list, tensors: dict) -> list:
-    optimizer = optimizer_of(model)
+def train(model, steps: list, adam: dict, tensors: dict, mistake: str = "") -> list:
+    optimizer = optimizer_of(model, adam)
     curve = []
     for number, micro_batches in enumerate(steps):
         divisor = trained_tokens(micro_batches)
         total = 0.0
         for batch in micro_batches:
-            loss = sum(loss_sum(model, example) for example in batch)
-            (loss / divisor).backward()
+            loss = sum(loss_sum(model, example, mistake) for example in batch) / divisor
+            if mistake == "mean_per_micro_batch":
+                loss = loss * divisor / trained_tokens([batch]) / len(micro_batches)
+            loss.backward()
             total += float(loss.detach())
         if number == 0:
             for name, parameter in model.named_parameters():
-                tensors[f"gradient.{name}"] = parameter.grad.float().contiguous().clone()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
+                if parameter.requires_grad:
+                    tensors[f"gradient.{name}"] = parameter.grad.float().contiguous().clone()
+        most = math.inf if mistake == "clipping_off" else MAX_NORM
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), most)
+        own = rate(number + 1 if mistake == "warm_up_off_by_one" else number)
         for group in optimizer.param_groups:
-            group["lr"] = RATES[number]
+            group["lr"] = own
         optimizer.step()
         optimizer.zero_grad()
-        curve.append({"loss": total / divisor, "grad_norm": float(norm), "learning_rate": RATES[number]})
+        curve.append({"loss": total, "grad_norm": float(norm), "learning_rate": own})
     return curve
+
+
+def curve_with(folder: pathlib.Path, steps: list, shape: dict, mistake: str) -> list:
+    """Loss and norm of every step of a run with one deliberate mistake."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").double()
+    if mistake == "norm_epsilon_1e-5":
+        for module in model.modules():
+            if hasattr(module, "variance_epsilon"):
+                module.variance_epsilon = 1e-5
+    if mistake == "rope_theta_1e4":
+        rotary = model.model.rotary_emb
+        half = torch.arange(0, rotary.inv_freq.numel(), dtype=torch.float64) / rotary.inv_freq.numel()
+        rotary.inv_freq = 1.0 / 10_000.0**half
+    if mistake == "key_bias_dropped":
+        for name, parameter in model.named_parameters():
+            if name.endswith("k_proj.bias"):
+                parameter.data.zero_()
+                parameter.requires_grad_(False)
+    curve = train(model, steps, adam_of(shape, mistake), {}, mistake)
+    return [{"loss": line["loss"], "grad_norm": line["grad_norm"]} for line in curve]
 
 
 def write(name: str, shape: dict) -> None:
@@ -140,7 +195,10 @@ def write(name: str, shape: dict) -> None:
     model = model.double()
     vocabulary = model.config.vocab_size
     steps = [
-        [[sequence(length, vocabulary) for length in lengths] for lengths in ([17, 33, 9], [70 + step, 5])]
+        [
+            [sequence(length, vocabulary) for length in lengths]
+            for lengths in ([17, 33, 9], [50 + step, 5], [24, 12])
+        ]
         for step in range(STEPS)
     ]
     assert all(len(micro_batches) == MICRO_BATCHES for micro_batches in steps)
@@ -148,7 +206,8 @@ def write(name: str, shape: dict) -> None:
     with torch.no_grad():
         tensors = {"logits": model(input_ids=torch.tensor([ids])).logits[0].float().contiguous()}
     start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    curve = train(model, steps, tensors)
+    adam = adam_of(shape, "")
+    curve = train(model, steps, adam, tensors)
     for parameter_name, parameter in model.named_parameters():
         change = parameter.detach() - start[parameter_name]
         tensors[f"change.{parameter_name}"] = change.float().contiguous()
@@ -156,12 +215,18 @@ def write(name: str, shape: dict) -> None:
     record = {
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "adam": ADAM,
+        "adam": adam,
         "max_norm": MAX_NORM,
         "logits_ids": ids,
         "steps": [dict(micro_batches=batches, **line) for batches, line in zip(steps, curve)],
     }
     (folder / "reference.json").write_text(json.dumps(record) + "\n")
+    if name == MUTATED:
+        curves = {mistake: curve_with(folder, steps, shape, mistake) for mistake in ["none", *MUTATIONS]}
+        (FOLDER / "mutations.json").write_text(json.dumps({"model": name, "curves": curves}) + "\n")
+        for mistake, lines in curves.items():
+            apart = max(abs(own["loss"] - line["loss"]) for own, line in zip(lines, curve))
+            print(f"{mistake}: loss {apart:.1e} apart")
 
 
 # What runs but is not trained. The rest of each configuration is `parity_config`'s.
@@ -318,4 +383,5 @@ def write_all_parity() -> None:
 for model_name, model_shape in MODELS.items():
     write(model_name, model_shape)
     print(f"wrote {FOLDER / model_name}")
-write_all_parity()
+if "--trained-only" not in sys.argv:
+    write_all_parity()

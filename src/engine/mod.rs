@@ -10,6 +10,7 @@ pub mod blocks;
 pub mod scheduler;
 pub mod sequence;
 
+pub mod footprint;
 mod training;
 
 pub mod sampler;
@@ -47,7 +48,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{Error, Result};
 pub use training::{
-    Adam, Keep, Lora, Offload, Precision, Shard, Snapshot, StateLayout, Trainer, Training,
+    Adam, Keep, Lora, Memory, Offload, Precision, Shard, Snapshot, StateLayout, Trainer, Training,
     Weighted, Weights,
 };
 

@@ -284,8 +284,31 @@ pub trait Trainer {
     /// The weights under the names of the model's files.
     fn weights(&self) -> Vec<(String, Vec<f32>)>;
 
-    /// Peak memory of the device, or of the process on the processor.
+    /// The most memory that it took: of the device, or on the processor of what this process has
+    /// allocated since the trainer was opened.
     fn peak_memory_bytes(&self) -> u64;
+
+    /// What it takes by kind, as measured.
+    fn memory(&self) -> Memory;
+}
+
+/// Bytes that training takes, of all ranks together, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Weights between passes.
+    pub weights: u64,
+    /// Added gradients.
+    pub gradients: u64,
+    /// Moments.
+    pub optimizer: u64,
+    /// What is kept of a forward pass.
+    pub activations: u64,
+    /// What a layer needs beside these while it is run backward, its gradients included.
+    pub working_set: u64,
+    /// What the head needs beside its weight, the gradients of both included.
+    pub logits: u64,
+    /// The weights of a layer that is run.
+    pub gathered: u64,
 }
 
 /// A model and its state at one moment.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::fit::run_for_test;
 use super::{Config, Observer, Task};
 use crate::dataset::shards::{Counts, Shards};
-use crate::engine::{Error, ModelInfo, Result, Sequence, Snapshot, Trainer, Weighted};
+use crate::engine::{Error, Memory, ModelInfo, Result, Sequence, Snapshot, Trainer, Weighted};
 use crate::records::{RunEvent, RunEventKind, Step};
 
 /// A trainer whose only weight counts its updates.
@@ -88,6 +88,10 @@ impl Trainer for Fake {
 
     fn peak_memory_bytes(&self) -> u64 {
         0
+    }
+
+    fn memory(&self) -> Memory {
+        Memory::default()
     }
 }
 

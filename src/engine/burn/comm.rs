@@ -58,7 +58,6 @@ impl Group {
     }
 
     /// Gives every rank all parts, one below the other; they are of one shape.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what a sharded trainer needs of the seam"))]
     pub(crate) fn all_gather<const D: usize>(&self, parts: Vec<Tensor<D>>) -> Vec<Tensor<D>> {
         self.check(&parts);
         match (parts.len(), self.places[0].kernels) {
@@ -72,7 +71,6 @@ impl Group {
     ///
     /// # Panics
     /// If the parts have not a multiple of as many rows as there are ranks.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what a sharded trainer needs of the seam"))]
     pub(crate) fn reduce_scatter<const D: usize>(&self, parts: Vec<Tensor<D>>) -> Vec<Tensor<D>> {
         self.check(&parts);
         let (ranks, rows) = (parts.len(), parts[0].dims()[0]);

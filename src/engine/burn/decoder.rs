@@ -121,16 +121,6 @@ impl<'a> Decoder<'a> {
         Self { config, parameters, kernels, first_id: 0, is_share: false }
     }
 
-    /// Hidden states of a whole decoder after the last layer, before the final norm.
-    pub(crate) fn hidden_states(self, packing: &Packing, attention: &mut dyn Attend) -> Tensor<2> {
-        let mut x_tc = self.embedding(packing);
-        for layer in 0..self.config.layers {
-            x_tc = self.attention_half(x_tc, layer, packing, attention);
-            x_tc = self.feed_forward_half(x_tc, layer);
-        }
-        x_tc
-    }
-
     /// The first half of a layer, with the residual if it is whole.
     pub(crate) fn attention_half(
         self,

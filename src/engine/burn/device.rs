@@ -30,18 +30,7 @@ pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().expect("every tensor of the engine is f32")
 }
 
-/// Bytes that the device's pools hold, or the most that this process has held.
-pub(crate) fn peak_memory_bytes(device: &BurnDevice) -> u64 {
-    match device.memory_pool_usage() {
-        Some(usage) => usage.bytes_reserved,
-        None => resident_peak_bytes(),
-    }
-}
-
-/// `VmHWM`: the most memory that this process has held.
-fn resident_peak_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+/// Bytes that a device's pools hold; none where it has no pools.
+pub(crate) fn reserved(device: &BurnDevice) -> Option<u64> {
+    device.memory_pool_usage().map(|usage| usage.bytes_reserved)
 }

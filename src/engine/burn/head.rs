@@ -7,12 +7,6 @@ use burn::tensor::Tensor;
 
 use super::ops::Kernels;
 
-/// Logits that exist at a time where nobody asked for another number: 64 MiB of them.
-const LOGITS: usize = 1 << 24;
-
-/// Rows of a chunk at least, so that the products stay products of matrices.
-const CHUNK_ROWS_MIN: usize = 64;
-
 /// Rows that have a loss.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Targets {
@@ -32,11 +26,6 @@ pub(crate) struct Outcome {
     pub(crate) of_input: Tensor<2>,
     /// The gradient of its weight.
     pub(crate) of_weight: Tensor<2>,
-}
-
-/// Rows of logits that exist at a time.
-pub(crate) fn chunk_rows(asked: Option<usize>, vocabulary: usize) -> usize {
-    asked.unwrap_or_else(|| (LOGITS / vocabulary).max(CHUNK_ROWS_MIN)).max(1)
 }
 
 /// The loss of normed rows `[rows, c]` under a weight `[v, c]`, and both gradients. On no tape.

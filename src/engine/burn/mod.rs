@@ -29,6 +29,7 @@ mod adamw;
 mod head;
 mod trainer;
 
+mod allocated;
 mod device;
 
 #[cfg(test)]

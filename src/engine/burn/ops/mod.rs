@@ -10,12 +10,12 @@ mod kernels;
 mod pages;
 pub(crate) mod plain;
 
+pub(crate) use self::kernels::optimizer::{Factors, Moments, adamw};
 pub(crate) use self::kernels::product::{Kind, Packed, Segment};
 pub(crate) use self::pages::{Pages, Span};
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
-use super::adamw::{Step, Trained};
 use super::decoder::Heads;
 use super::packing::Packing;
 use super::rotary::Rotary;
@@ -135,25 +135,27 @@ impl Kernels {
         }
     }
 
-    /// The sum of squares.
-    pub(crate) fn square_sum(self, x: &Tensor<2>) -> f64 {
+    /// Rows of gradients added to the rows of a table that they belong to. On no tape.
+    pub(crate) fn rows_added(
+        self,
+        table: Tensor<2>,
+        gradient: Tensor<2>,
+        rows: &[usize],
+    ) -> Tensor<2> {
         match self {
-            Self::Plain => plain::square_sum(x.clone()),
-            Self::Fused => fused::square_sum(x.clone()),
+            Self::Plain => {
+                let rows = plain::integers(rows.iter().copied(), &table.device());
+                table.select_assign(0, rows, gradient, IndexingUpdateOp::Add)
+            }
+            Self::Fused => fused::rows_added(table, gradient, rows),
         }
     }
 
-    /// One step of AdamW.
-    pub(crate) fn adamw(
-        self,
-        old: Trained,
-        gradient: Tensor<2>,
-        decays: bool,
-        step: &Step,
-    ) -> Trained {
+    /// A number whose gradient for `y` is `gradient`, to pull that through the tape.
+    pub(crate) fn dot(self, y: Tensor<2>, gradient: Tensor<2>) -> Tensor<1> {
         match self {
-            Self::Plain => plain::adamw(old, gradient, decays, step),
-            Self::Fused => fused::adamw(old, gradient, decays, step),
+            Self::Plain => (y * gradient.autodiff()).sum(),
+            Self::Fused => fused::dot(y, gradient),
         }
     }
 }

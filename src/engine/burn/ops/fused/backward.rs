@@ -233,6 +233,26 @@ impl<B: FusedBack> Backward<B, 1> for GatedBack {
     }
 }
 
+#[derive(Debug)]
+struct DotBack;
+
+impl<B: FusedBack> Backward<B, 1> for DotBack {
+    type State = FloatTensor<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        // What it is the beginning of has the gradient 1.
+        drop(grads.consume::<B>(&ops.node));
+        if let [Some(node)] = ops.parents {
+            grads.register::<B>(node.id, ops.state);
+        }
+    }
+}
+
 impl<B: Fused + FusedBack, C: CheckpointStrategy> Fused for Autodiff<B, C> {
     fn own_rows(x: FloatTensor<Self>, rows: Arc<[usize]>) -> FloatTensor<Self> {
         match RowsBack.prepare::<C>([x.node()]).compute_bound().stateful() {
@@ -317,6 +337,15 @@ impl<B: Fused + FusedBack, C: CheckpointStrategy> Fused for Autodiff<B, C> {
                 tape.finish(gate_up.clone(), B::own_gated(gate_up))
             }
             OpsKind::UnTracked(tape) => tape.finish(B::own_gated(gate_up.into_primitive())),
+        }
+    }
+    fn own_dot(y: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        let prepared = DotBack.prepare::<C>([y.node()]).compute_bound().stateful();
+        let gradient = gradient.into_primitive();
+        let out = B::own_dot(y.into_primitive(), gradient.clone());
+        match prepared {
+            OpsKind::Tracked(tape) => tape.finish(gradient, out),
+            OpsKind::UnTracked(tape) => tape.finish(out),
         }
     }
 }

@@ -1,13 +1,11 @@
-//! What needs no tape: the optimizer and sums, on tensors of the processor in place.
+//! What needs no tape, on tensors of the processor in place.
 
 use burn::backend::Flex;
 use burn::tensor::Tensor;
 
 use super::{Host, dims, host, into_values};
-use crate::burn::adamw::{Step, Trained};
 use crate::burn::gemm::{Target, View, product};
 use crate::burn::ops::kernels::cross_entropy::losses;
-use crate::burn::ops::kernels::optimizer::{self, Factors, Moments};
 
 fn primitive(tensor: Tensor<2>) -> Host {
     let tensor = tensor.try_into_primitive::<Flex>();
@@ -16,11 +14,6 @@ fn primitive(tensor: Tensor<2>) -> Host {
 
 fn tensor(primitive: Host) -> Tensor<2> {
     Tensor::from_primitive::<Flex>(primitive)
-}
-
-/// The sum of squares.
-pub(crate) fn square_sum(x: Tensor<2>) -> f64 {
-    optimizer::square_sum(primitive(x).to_contiguous().storage())
 }
 
 /// Of each row of logits its loss, and the gradient of their weighted sum in the logits' place.
@@ -51,13 +44,15 @@ pub(crate) fn product_added(
     tensor(host(values, shape))
 }
 
-/// One step of AdamW.
-pub(crate) fn adamw(old: Trained, gradient: Tensor<2>, decays: bool, step: &Step) -> Trained {
-    let mut parts = [old.weight, old.first, old.second].map(primitive);
-    let gradient = primitive(gradient).to_contiguous();
-    let [weight, first, second] = parts.each_mut().map(Host::storage_mut::<f32>);
-    let moments = Moments { weight, first, second };
-    optimizer::adamw(moments, gradient.storage(), Factors::new(step, decays));
-    let [weight, first, second] = parts.map(tensor);
-    Trained { weight, first, second }
+/// Rows of gradients added to rows of a table, in its place.
+pub(crate) fn rows_added(table: Tensor<2>, gradient: Tensor<2>, rows: &[usize]) -> Tensor<2> {
+    let [table, gradient] = [table, gradient].map(|x| primitive(x).to_contiguous());
+    let shape = dims(&table);
+    let mut values = into_values(table);
+    let gradients = gradient.storage::<f32>().chunks_exact(shape[1]);
+    for (row, gradient) in rows.iter().zip(gradients) {
+        let target = &mut values[row * shape[1]..(row + 1) * shape[1]];
+        target.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value);
+    }
+    tensor(host(values, shape))
 }

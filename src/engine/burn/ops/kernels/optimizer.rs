@@ -1,4 +1,4 @@
-//! AdamW and the gradient's norm, one pass each.
+//! AdamW in one pass.
 
 use super::vector::vectorized;
 use crate::burn::adamw::Step;
@@ -53,20 +53,5 @@ vectorized! {
             *second = *second * beta2 + gradient * gradient * rest2;
             *weight = *weight * kept - *first / (second.sqrt() * root + epsilon) * size;
         }
-    }
-}
-
-vectorized! {
-    /// The sum of squares.
-    fn square_sum(values: &[f32]) -> f64 {
-        let mut sums = [0.0_f64; 8];
-        let lanes = values.chunks_exact(8);
-        let rest: f64 = lanes.remainder().iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
-        for values in lanes {
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum += f64::from(*value) * f64::from(*value);
-            }
-        }
-        rest + sums.iter().sum::<f64>()
     }
 }
