@@ -302,13 +302,8 @@ async fn run_recipe(
     Path(name): Path<String>,
     Json(change): Json<RunRecipe>,
 ) -> Result<Answer<Started>> {
-    // Only built-in ones: over the wire, a name must never become a path.
-    if !recipe::BUILT_IN.iter().any(|(known, _)| *known == name) {
-        return Err(Error::NotFound(format!("there is no recipe `{name}`")));
-    }
-    // A JSON value is a TOML value, but for `null` and objects, which no setting has.
-    let sets: Vec<String> =
-        change.set.iter().map(|(path, value)| format!("{path}={value}")).collect();
+    ensure_built_in(&name)?;
+    let sets = written(&change.set);
     let machine = state.machine().clone();
     let (plan, jobs) = state
         .tell_runner(move |runner| {
@@ -320,6 +315,20 @@ async fn run_recipe(
         .await?;
     let jobs = jobs.into_iter().map(Job::from).collect();
     Ok(Answer(Started { plan_id: plan.id.0, jobs }))
+}
+
+/// Only built-in recipes can be named: over the wire, a name must never become a path.
+pub(super) fn ensure_built_in(name: &str) -> Result<()> {
+    if recipe::BUILT_IN.iter().any(|(known, _)| *known == name) {
+        return Ok(());
+    }
+    Err(Error::NotFound(format!("there is no recipe `{name}`")))
+}
+
+/// Values by path as `--set` takes them. A JSON value is a TOML value, but for `null` and objects, which
+/// no setting has.
+pub(super) fn written(set: &BTreeMap<String, serde_json::Value>) -> Vec<String> {
+    set.iter().map(|(path, value)| format!("{path}={value}")).collect()
 }
 
 /// Stops every job of a plan.

@@ -18,6 +18,7 @@ mod keys;
 mod log;
 mod metrics;
 mod models;
+mod plans;
 mod questions;
 mod reviews;
 mod runs;
@@ -135,6 +136,7 @@ fn closed() -> OpenApiRouter<AppState> {
         .merge(events::routes())
         .merge(jobs::routes())
         .merge(runs::routes())
+        .merge(plans::routes())
         .merge(scores::routes())
         .merge(questions::routes())
         .merge(traces::routes())

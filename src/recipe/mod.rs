@@ -5,6 +5,7 @@
 //! reported at once, and a plan has a value, with its origin, for every setting.
 
 mod check;
+mod explain;
 mod forecast;
 mod given;
 mod machine;
@@ -12,6 +13,7 @@ mod plan;
 mod sections;
 
 pub use check::{Problem, Problems};
+pub use explain::train_settings;
 pub use forecast::{DeviceBytes, Forecast, Memory, Row, Way};
 pub use given::Origin;
 pub use machine::Machine;

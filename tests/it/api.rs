@@ -534,6 +534,38 @@ async fn a_recipe_is_started_by_name_only_and_its_problems_are_told() {
 }
 
 #[tokio::test]
+async fn a_recipe_is_planned_for_other_machines_with_all_its_problems() {
+    let (house, cookie) = House::entered().await;
+    let path = "/api/v1/recipes/openthinker_7b/plan";
+    let plan = async |body: Value| json_of(house.post(path, Some(&cookie), body).await).await;
+    let eight = plan(json!({ "gpus": 8, "gpu_memory_bytes": 80u64 << 30 })).await;
+    let forecast = &eight["forecast"];
+    assert_eq!((&forecast["steps"], &forecast["fits"]), (&json!(3_561), &json!(true)));
+    let shares = forecast["device"].as_array().unwrap();
+    let sum: u64 = shares.iter().map(|share| share["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(forecast["device_bytes"], sum);
+    let settings = eight["settings"].as_array().unwrap();
+    let rate = settings.iter().find(|setting| setting["name"] == "learning_rate").unwrap();
+    assert_eq!((&rate["value"], &rate["origin"]), (&json!(1e-5), &json!("recipe")));
+    assert!(rate["about"].as_str().unwrap().starts_with("Peak learning rate"), "{rate}");
+
+    let one = plan(json!({ "gpus": 1, "gpu_memory_bytes": 80u64 << 30 })).await;
+    assert_eq!(one["forecast"]["fits"], false);
+    let wrong = json!({ "set": { "train.learning_rate": -1.0, "train.epochs": "x" } });
+    let wrong = plan(wrong).await;
+    assert_eq!((&wrong["forecast"], &wrong["settings"]), (&Value::Null, &json!([])));
+    assert!(!wrong["problems"].as_array().unwrap().is_empty(), "{wrong}");
+    for (path, body, status) in [
+        ("/api/v1/recipes/none/plan", json!({}), 404),
+        (path, json!({ "gpus": 5_000 }), 400),
+        (path, json!({ "gpu": 1 }), 400),
+    ] {
+        let answer = house.post(path, Some(&cookie), body).await;
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_recipe_that_is_at_work_is_not_started_twice() {
     let (house, cookie) = House::entered().await;
     let machine = Machine::here();

@@ -11,6 +11,7 @@ test('every address means one page', () => {
   expect(match('/models')).toEqual({ page: 'models' })
   expect(match('/models/x')).toEqual({ page: 'missing', path: '/models/x' })
   expect(match('/verify')).toEqual({ page: 'verify' })
+  expect(match('/train')).toEqual({ page: 'train' })
   expect(match('/traces/7')).toEqual({ page: 'trace', id: 7 })
   expect(match('/traces')).toEqual({ page: 'missing', path: '/traces' })
   expect(match('/nothing')).toEqual({ page: 'missing', path: '/nothing' })

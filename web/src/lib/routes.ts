@@ -5,6 +5,7 @@ export type Route =
   | { page: 'jobs' }
   | { page: 'job'; id: number }
   | { page: 'verify' }
+  | { page: 'train' }
   | { page: 'trace'; id: number }
   | { page: 'models' }
   | { page: 'chat' }
@@ -21,6 +22,7 @@ export function match(path: string): Route {
     (first === 'jobs' ||
       first === 'verify' ||
       first === 'models' ||
+      first === 'train' ||
       first === 'chat' ||
       first === 'setup' ||
       first === 'login')
@@ -46,6 +48,8 @@ export function title(route: Route): string {
       return `Job ${route.id}`
     case 'verify':
       return 'Verify'
+    case 'train':
+      return 'Train'
     case 'trace':
       return `Trace ${route.id}`
     case 'models':
