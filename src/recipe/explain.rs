@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Where the settings of training are documented.
-const TRAIN: &str = include_str!("../train/config.rs");
+const TRAIN: &str = include_str!("../train/config/mod.rs");
 
 /// What each setting of `[train]` means, with its unit, default and origin.
 pub fn train_settings() -> BTreeMap<String, String> {

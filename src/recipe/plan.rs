@@ -31,8 +31,8 @@ pub struct Expected {
     pub examples: u64,
     /// Tokens of an example, on average, prompt included.
     pub tokens_per_example: f64,
-    /// The part of its GPUs' peak that training reaches while it computes every layer twice. Published
-    /// runs of such length reach 0.3 to 0.4.
+    /// The part of its GPUs' peak that training reaches with useful work. Published runs of such length
+    /// reach 0.3 to 0.4.
     pub utilisation: f64,
     /// What an hour of one GPU costs, in US dollars; 0 = unknown.
     pub usd_per_gpu_hour: f64,

@@ -96,3 +96,37 @@ fn the_published_plan_takes_the_published_steps() {
     // 32 H100s took 20 hours; 8 at 40 % utilisation were computed to take 9.7.
     assert!((forecast.hours.unwrap() - 9.7).abs() < 0.3, "{forecast:?}");
 }
+
+#[test]
+fn what_a_recipe_leaves_open_is_the_fastest_that_fits() {
+    let machine =
+        |gpus, gib: u64| Machine { gpus, gpu_memory_bytes: Some(gib << 30), ..Machine::default() };
+    let planned = |name: &str, sets: &[String], machine: &Machine| {
+        let plan = Recipe::load(name, sets).unwrap().resolve(machine).unwrap();
+        let forecast = plan.forecast(machine);
+        let train = |key: &str| plan.stages["train"][key].as_str().unwrap().to_owned();
+        let kept = (train("keep"), train("offload"), plan.origins["train.keep"]);
+        (kept, forecast)
+    };
+    let derived = |keep: &str, offload: &str| (keep.into(), offload.into(), Origin::Derived);
+    let (kept, forecast) = planned("openthinker_7b", &[], &machine(8, 80));
+    assert_eq!((kept, forecast.fits), (derived("all", "none"), Some(true)));
+    let (kept, forecast) = planned("openthinker_32b", &[], &machine(8, 80));
+    assert_eq!((kept, forecast.fits), (derived("inputs", "none"), Some(true)));
+    let exact = ["train.state=DX".to_owned(), "expected.usd_per_gpu_hour=2".to_owned()];
+    let (kept, forecast) = planned("openthinker_32b", &exact, &machine(8, 80));
+    assert_eq!((kept, forecast.fits), (derived("inputs", "activations"), Some(true)));
+    assert!((forecast.cost_usd.unwrap() - 42.4 * 16.0).abs() < 2.0, "{:?}", forecast.cost_usd);
+
+    // What somebody says is taken; if it does not fit, the cheapest change that does is named.
+    let (kept, forecast) =
+        planned("openthinker_32b", &["train.keep=all".to_owned()], &machine(8, 80));
+    assert_eq!((kept.0.as_str(), kept.2, forecast.fits), ("all", Origin::Set, Some(false)));
+    let told = forecast.advice.last().unwrap();
+    assert!(told.ends_with("the cheapest change that fits: train.keep=inputs"), "{told}");
+    let (_, forecast) = planned("openthinker_32b", &[], &machine(1, 80));
+    assert!(forecast.advice.last().unwrap().ends_with("take more GPUs or larger ones"));
+    // Without GPUs nothing is decided for anybody.
+    let (kept, _) = planned("openthinker_7b", &[], &Machine::default());
+    assert_eq!(kept, ("inputs".into(), "none".into(), Origin::Default));
+}

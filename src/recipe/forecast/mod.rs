@@ -1,8 +1,7 @@
 //! What a plan will take, as far as it can be computed. What cannot be known is left open.
 //!
 //! Bytes are those of `memory`; `choose` finds which way of training fits and is the fastest. Time is
-//! useful operations over what the GPUs are expected to reach, raised by what need not be computed
-//! again.
+//! useful operations over what the GPUs are expected to reach.
 
 mod choose;
 mod memory;
@@ -13,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Expected, Machine, Plan};
-use crate::train::{Keep, Offload};
+use crate::train::Offload;
 use choose::Room;
 use memory::Choice;
 use shape::Shape;
@@ -89,7 +88,7 @@ pub(super) fn forecast(plan: &Plan, machine: &Machine) -> Forecast {
         return forecast;
     }
     let gpus = machine.gpus as u64;
-    count_hours(plan.expected.as_ref(), (&shape, &choice), gpus, &mut forecast);
+    count_hours(plan.expected.as_ref(), &shape, gpus, &mut forecast);
     forecast.memory.host_bytes = Some(choice.host_bytes(&shape, gpus));
     let device = choice.device_bytes(&shape, gpus);
     judge(&device, (&shape, choice), machine, &mut forecast);
@@ -136,22 +135,14 @@ fn disk_bytes(train: &Value, shape: &Shape, choice: &Choice) -> u64 {
     shape.parameters() * ((weight + optimizer) * (kept + 1) + 2)
 }
 
-fn count_hours(
-    expected: Option<&Expected>,
-    (shape, choice): (&Shape, &Choice),
-    gpus: u64,
-    forecast: &mut Forecast,
-) {
+fn count_hours(expected: Option<&Expected>, shape: &Shape, gpus: u64, forecast: &mut Forecast) {
     let (Some(tokens), Some(expected)) = (forecast.tokens, expected) else { return };
-    // The utilisation is meant of a run that computes every layer twice in the forward direction.
-    let inputs = Choice { keep: Keep::Inputs, ..*choice };
-    let saved = inputs.repeated(shape) / choice.repeated(shape);
-    let reached = H100_FLOPS * expected.utilisation * saved * gpus as f64;
+    let reached = H100_FLOPS * expected.utilisation * gpus as f64;
     let hours = tokens as f64 * shape.flops_per_token(ATTENDED_TOKENS) / reached / 3_600.0;
     forecast.hours = Some(hours);
     let price = expected.usd_per_gpu_hour;
     forecast.cost_usd = (price > 0.0).then_some(hours * gpus as f64 * price);
-    let percent = expected.utilisation * saved * 100.0;
+    let percent = expected.utilisation * 100.0;
     forecast.advice.push(format!(
         "the hours are those of H100s at {percent:.0} % of their peak; --set expected.utilisation=… \
          for others"
