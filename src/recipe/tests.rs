@@ -98,6 +98,32 @@ fn the_published_plan_takes_the_published_steps() {
 }
 
 #[test]
+fn a_run_on_the_processor_is_held_against_the_machines_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = serde_json::json!({
+        "model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864,
+        "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
+        "vocab_size": 151_936, "tie_word_embeddings": true, "max_position_embeddings": 32_768,
+    });
+    std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    let model = format!("train.model={}", dir.path().display());
+    let sets = [model, "train.device=cpu".into(), "train.cutoff_len=1024".into()];
+    let forecast = |gib: u64| {
+        let machine = Machine { memory_bytes: gib << 30, ..Machine::default() };
+        let plan = Recipe::load("rehearsal", &sets).unwrap().resolve(&machine).unwrap();
+        plan.forecast(&machine)
+    };
+    let fits = forecast(24);
+    let device = fits.memory.device_bytes.unwrap();
+    let parts = [device.weights, device.gradients, device.optimizer, device.activations];
+    let rest = device.working_set + device.logits + device.gathered;
+    assert_eq!(device.total, parts.iter().sum::<u64>() + rest);
+    // 16 bytes of a number: weight, gradient and two moments in f32.
+    assert_eq!(parts[..3].iter().sum::<u64>(), 16 * 494_032_768);
+    assert_eq!((fits.fits, forecast(8).fits), (Some(true), Some(false)));
+}
+
+#[test]
 fn what_a_recipe_leaves_open_is_the_fastest_that_fits() {
     let machine =
         |gpus, gib: u64| Machine { gpus, gpu_memory_bytes: Some(gib << 30), ..Machine::default() };

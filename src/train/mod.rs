@@ -13,6 +13,7 @@ mod curve;
 mod events;
 mod fit;
 mod identity;
+mod memory;
 mod resume;
 mod save;
 mod schedule;
@@ -38,6 +39,7 @@ pub use batches::{Orders, Walk, permutation};
 pub use check::{cutoff, problems};
 pub use config::{Config, LossNormalisation, Method, NonFinite, Packing};
 pub use fit::{Observer, Task, fit, steps};
+pub use memory::{Memory, on_processor};
 pub use schedule::{Plan, Schedule};
 
 /// Name of the model before any training, in the score table.

@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use super::shape::Shape;
-use crate::train::{Keep, Offload, Shard, StateLayout};
+use crate::train::{Keep, Memory, Offload, Shard, StateLayout};
 
 /// Tokens of a chunk of logits where the recipe does not say.
 pub(super) const LOGITS_CHUNK: u64 = 1_024;
@@ -40,6 +40,25 @@ pub struct DeviceBytes {
     pub reserve: u64,
     /// The sum.
     pub total: u64,
+}
+
+impl DeviceBytes {
+    /// What a run on the processor takes at its peak. Of the head and the layers only the larger counts:
+    /// they are never worked on at the same time.
+    pub(super) fn at_peak(memory: &Memory, peak: u64) -> Self {
+        let head = memory.logits > memory.working_set + memory.gathered;
+        Self {
+            weights: memory.weights,
+            gradients: memory.gradients,
+            optimizer: memory.optimizer,
+            activations: memory.activations,
+            working_set: if head { 0 } else { memory.working_set },
+            logits: if head { memory.logits } else { 0 },
+            gathered: if head { 0 } else { memory.gathered },
+            reserve: 0,
+            total: peak,
+        }
+    }
 }
 
 /// How a model is trained, as far as memory depends on it.

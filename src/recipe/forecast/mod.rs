@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Expected, Machine, Plan};
-use crate::train::Offload;
+use crate::train::{self, Offload};
 use choose::Room;
 use memory::Choice;
 use shape::Shape;
@@ -81,6 +81,11 @@ pub(super) fn forecast(plan: &Plan, machine: &Machine) -> Forecast {
     let parameters = shape.parameters();
     let choice = choice(train);
     forecast.parameters = Some(parameters);
+    if train.get("device").and_then(Value::as_str) == Some("cpu") {
+        forecast.memory.disk_bytes = Some(disk_bytes(train, &shape, &choice));
+        on_processor(train, model, machine, &mut forecast);
+        return forecast;
+    }
     forecast.memory.disk_bytes = Some(disk_bytes(train, &shape, &choice));
     if machine.gpus == 0 {
         forecast.fits = Some(false);
@@ -102,6 +107,32 @@ pub(super) fn fastest(train: &Value, machine: &Machine) -> Option<Vec<(&'static 
     let shape = Shape::of_model(train.get("model")?.as_str()?)?;
     let found = choose::fastest(&shape, choice(train), room(machine)?)?;
     Some(vec![("keep", found.keep.name().to_owned()), ("offload", found.offload.name().to_owned())])
+}
+
+/// What a run on the processor takes: only where the model is a folder, and its time is unknown.
+fn on_processor(train: &Value, model: &str, machine: &Machine, forecast: &mut Forecast) {
+    let config = serde_json::from_value::<train::Config>(train.clone()).ok();
+    let Some((memory, peak)) = config
+        .zip(shape::config_json(model))
+        .and_then(|(config, model)| train::on_processor(&config, &model).ok())
+    else {
+        forecast.advice.push("what it takes of the processor's memory is known of folders".into());
+        return;
+    };
+    forecast.memory.device_bytes = Some(DeviceBytes::at_peak(&memory, peak));
+    forecast.memory.host_bytes = Some(peak);
+    if machine.memory_bytes > 0 {
+        let usable = (machine.memory_bytes as f64 * USABLE) as u64;
+        forecast.memory.usable_bytes = Some(usable);
+        forecast.fits = Some(peak <= usable);
+        if peak > usable {
+            let (needed, usable) = (peak as f64 / GIB, usable as f64 / GIB);
+            forecast.advice.push(format!(
+                "it needs {needed:.1} GiB of memory and can have {usable:.1}: keep less \
+                 (train.keep=inputs), shorten train.cutoff_len, or take fewer bytes (train.state=B)"
+            ));
+        }
+    }
 }
 
 fn room(machine: &Machine) -> Option<Room> {

@@ -95,14 +95,20 @@ impl Shape {
 
     /// The model that `train.model` names: a folder with a `config.json`, or a published one.
     pub(super) fn of_model(model: &str) -> Option<Self> {
-        if let Ok(text) = std::fs::read_to_string(Path::new(model).join("config.json")) {
-            return Self::of_config(&serde_json::from_str(&text).ok()?);
+        if let Some(config) = config_json(model) {
+            return Self::of_config(&config);
         }
         let name = model.rsplit('/').next().unwrap_or(model).to_lowercase();
         let name = name.strip_prefix("dummy:").unwrap_or(&name);
         let name = name.strip_suffix("-instruct").unwrap_or(name);
         QWEN.iter().find(|(known, _)| *known == name).map(|(_, shape)| *shape)
     }
+}
+
+/// The `config.json` of a model that is a folder.
+pub(super) fn config_json(model: &str) -> Option<Value> {
+    let text = std::fs::read_to_string(Path::new(model).join("config.json")).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 /// Shapes of Qwen2.5, which the published recipes begin with (`config.json` on Hugging Face).

@@ -1,0 +1,25 @@
+//! What a run on the processor will take of its memory, before it begins.
+
+use serde_json::Value;
+
+use super::Config;
+pub use crate::engine::Memory;
+use crate::engine::footprint::{self, Load, Shape};
+
+/// What all ranks of a run on the processor take together, and the most that there is of it at once,
+/// in bytes. A micro-batch is counted as full.
+///
+/// # Errors
+/// The field of the model's `config.json` that is missing or no number.
+pub fn on_processor(config: &Config, model: &Value) -> Result<(Memory, u64), String> {
+    let shape = Shape::parse(model)?;
+    let tokens = u64::from(config.cutoff_len).min(positions(model));
+    let ranks = u64::from(config.ranks);
+    let load = Load { ranks, tokens, trained: tokens, longest: tokens, computed_bytes: 4 };
+    let memory = footprint::predict(&shape, &config.training(), &load);
+    Ok((memory, footprint::peak(&memory)))
+}
+
+fn positions(model: &Value) -> u64 {
+    model.get("max_position_embeddings").and_then(Value::as_u64).unwrap_or(u64::MAX)
+}
