@@ -7,6 +7,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::{Global, foreground, machine, sandboxed, units};
+use crate::engine::Device;
 use crate::sandbox::{PROBES, Refusal, Report, Tier};
 use crate::store::{DataLock, Error};
 use crate::{api, engine};
@@ -21,9 +22,16 @@ const DISK_BYTES_MIN: u64 = 160_000_000;
 /// Memory that a rehearsal may use.
 const MEMORY_BYTES_MIN: u64 = 2 << 30;
 
+/// Ranks that exchange at most: the GPUs of a node.
+const RANKS: usize = 8;
+
 /// Options of `doctor`.
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Args {
+    /// Let this machine's GPUs, or eight ranks on its processor, exchange numbers and train a step together
+    #[arg(long)]
+    collectives: bool,
+}
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -62,13 +70,17 @@ impl Check {
     }
 }
 
-pub(super) fn run(global: &Global, _args: Args) -> anyhow::Result<()> {
+pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let dir = global.data_dir();
     let report = sandboxed::sandbox()?.report();
     let mut checks = vec![cores(), memory()?];
     checks.extend(sandbox(&report));
     checks.extend([disk(&dir), folder(&dir), port(), panel()]);
-    checks.extend(gpu(&engine::facts()));
+    let facts = engine::facts();
+    checks.extend(gpu(&facts));
+    if args.collectives {
+        checks.extend(collectives(&facts));
+    }
     checks.push(teacher_key()?);
     show(global, &checks, &report);
     let broken: Vec<&str> =
@@ -77,6 +89,44 @@ pub(super) fn run(global: &Global, _args: Args) -> anyhow::Result<()> {
         bail!("this machine is not ready: {}", broken.join(", "));
     }
     Ok(())
+}
+
+/// Whether several devices compute what one does: the GPUs if there are several, else ranks on the
+/// processor, which share the code but no link.
+fn collectives(facts: &engine::Facts) -> Vec<Check> {
+    let gpus = facts.gpus.len();
+    let (devices, on) = if gpus > 1 {
+        ((0..gpus.min(RANKS)).map(Device::Cuda).collect(), "GPUs")
+    } else {
+        (vec![Device::Cpu; RANKS], "ranks on the processor")
+    };
+    let tried = match engine::check_collectives(&devices) {
+        Ok(tried) => tried,
+        Err(error) => {
+            let fix = error.hint().unwrap_or_else(|| "train on one device until they can".into());
+            return vec![Check::not(Health::Broken, "collectives", error.to_string(), fix)];
+        }
+    };
+    let fix = "their sums are wrong: update driver and NCCL, and do not train on them together";
+    let mut checks: Vec<Check> = (tried.each.iter())
+        .map(|exchange| {
+            let speed = exchange.bus_bytes_per_second / 1e9;
+            let found = format!("{} {on}: {speed:.2} GB/s", tried.ranks);
+            match exchange.agrees {
+                true => Check::ok(exchange.name, found),
+                false => Check::not(Health::Broken, exchange.name, found, fix),
+            }
+        })
+        .collect();
+    let apart = format!(
+        "a step of {} {on} is {:.1e} from one device's",
+        tried.ranks, tried.step_difference
+    );
+    checks.push(match tried.agree() {
+        true => Check::ok("one step", apart),
+        false => Check::not(Health::Broken, "one step", apart, fix),
+    });
+    checks
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the verb")]

@@ -10,6 +10,7 @@ pub mod blocks;
 pub mod scheduler;
 pub mod sequence;
 
+mod exchange;
 pub mod footprint;
 mod training;
 
@@ -47,6 +48,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use error::{Error, Result};
+pub use exchange::{Exchange, Exchanges, STEP_TOLERANCE};
 pub use training::{
     Adam, Keep, Lora, Memory, Offload, Precision, Shard, Snapshot, StateLayout, Trainer, Training,
     Weighted, Weights,
@@ -396,6 +398,14 @@ pub fn open_trainer(
     training: &Training,
 ) -> Result<Box<dyn Trainer>> {
     burn::open_trainer(devices, weights, training)
+}
+
+/// Lets devices exchange numbers whose sums are known, and take one step of training together.
+///
+/// # Errors
+/// If a device is not there or the devices cannot reach each other.
+pub fn check_collectives(devices: &[Device]) -> Result<Exchanges> {
+    exchange::with_a_step(devices, burn::exchange(devices)?)
 }
 
 /// What there is on this machine. Opens nothing that is not there, and never panics.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Device, Error, Facts, Generator, Result, Room, Trainer, Training, Weights};
+use super::{Device, Error, Exchange, Facts, Generator, Result, Room, Trainer, Training, Weights};
 
 pub(super) fn ensure_device(device: Device) -> Result<()> {
     Err(missing(device))
@@ -21,6 +21,10 @@ pub(super) fn open_trainer(
     _weights: Weights<'_>,
     _training: &Training,
 ) -> Result<Box<dyn Trainer>> {
+    Err(missing(devices.first().copied().unwrap_or(Device::Cpu)))
+}
+
+pub(super) fn exchange(devices: &[Device]) -> Result<Vec<Exchange>> {
     Err(missing(devices.first().copied().unwrap_or(Device::Cpu)))
 }
 

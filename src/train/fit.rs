@@ -157,7 +157,6 @@ fn open(
 struct Fitting<'a> {
     task: Task<'a>,
     observer: &'a mut dyn Observer,
-    curve: Curve,
     /// What makes it this run.
     run: Identity,
     /// Steps done.
@@ -184,7 +183,6 @@ impl<'a> Fitting<'a> {
     ) -> anyhow::Result<Self> {
         observer.began(first)?;
         Ok(Self {
-            curve: Curve::open(task.out, first)?,
             done: first,
             saved: first,
             losses: (0.0, 0),
@@ -222,11 +220,15 @@ impl<'a> Fitting<'a> {
     /// Every step that is left, and the last checkpoint.
     fn all(&mut self, trainer: &mut dyn Trainer, stop: &dyn Fn() -> bool) -> anyhow::Result<()> {
         let plan = self.task.plan();
+        let mut curve = Curve::open(self.task.out, self.done)?;
         let every = self.task.config.save_every;
         while self.done < plan.steps {
             let ended = if stop() { Err(Stopped.into()) } else { self.step(trainer, &plan, stop) };
             match ended {
-                Ok(Some(step)) => self.observer.stepped(&step)?,
+                Ok(Some(step)) => {
+                    curve.push(&step)?;
+                    self.observer.stepped(&step)?;
+                }
                 Ok(None) => {}
                 Err(error) if error.is::<Stopped>() => {
                     self.save_and_wait(trainer)?;
@@ -301,7 +303,6 @@ impl<'a> Fitting<'a> {
             seconds,
             peak_memory_bytes: trainer.peak_memory_bytes(),
         };
-        self.curve.push(&step)?;
         self.done += 1;
         self.losses = (self.losses.0 + step.loss, self.losses.1 + 1);
         self.watch(&step, &batch)?;

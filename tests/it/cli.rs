@@ -94,6 +94,25 @@ fn doctor_misses_python3() {
 }
 
 #[test]
+fn doctor_tries_ranks_where_there_is_an_engine() {
+    let env = TestEnv::new();
+    let ended = env.run(&["doctor", "--collectives", "--json"]);
+    let told: serde_json::Value =
+        serde_json::from_str(ended.stdout.lines().next().unwrap_or_default()).unwrap();
+    let checks = told["checks"].as_array().unwrap();
+    let health = |name: &str| {
+        checks.iter().find(|check| check["name"] == name).map(|check| check["health"].clone())
+    };
+    if thinkery::engine::facts().backends.is_empty() {
+        assert_eq!(health("collectives"), Some("broken".into()));
+        return;
+    }
+    for name in ["all-gather", "reduce-scatter", "all-reduce", "one step"] {
+        assert_eq!(health(name), Some("ok".into()), "{name}: {told}");
+    }
+}
+
+#[test]
 fn doctor_says_whether_the_panel_is_in_this_build() {
     let env = TestEnv::new();
     let checks = env.run(&["doctor", "--json"]);

@@ -12,6 +12,7 @@ mod gemm;
 mod ops;
 
 mod comm;
+mod exchange;
 mod share;
 mod team;
 
@@ -39,7 +40,7 @@ use std::path::Path;
 
 use self::generator::BurnGenerator;
 use self::trainer::BurnTrainer;
-use super::{Device, Facts, Generator, Result, Room, Trainer, Training, Weights};
+use super::{Device, Exchange, Facts, Generator, Result, Room, Trainer, Training, Weights};
 
 /// Whether a device can be used.
 pub(super) fn ensure_device(device: Device) -> Result<()> {
@@ -64,6 +65,12 @@ pub(super) fn open_trainer(
 ) -> Result<Box<dyn Trainer>> {
     let places = devices.iter().map(|device| device::open(*device)).collect::<Result<_>>()?;
     Ok(Box::new(BurnTrainer::open(places, weights, training)?))
+}
+
+/// Lets devices exchange numbers.
+pub(super) fn exchange(devices: &[Device]) -> Result<Vec<Exchange>> {
+    let places = devices.iter().map(|device| device::open(*device)).collect::<Result<Vec<_>>>()?;
+    exchange::check(&places)
 }
 
 /// What was compiled in and what the machine has.
