@@ -93,7 +93,7 @@ pub struct Config {
     pub lora_targets: Vec<String>,
     /// Whether each epoch has an order of its own.
     pub shuffle: bool,
-    /// Decides random weights and the order of the examples. OpenThinker-7B: 42.
+    /// Decides random weights, the order of the examples, and how states round. OpenThinker-7B: 42.
     pub seed: u64,
     /// How a conversation becomes tokens. OpenThinker-7B: `qwen25_openthinker`.
     pub template: TemplateName,
@@ -203,8 +203,6 @@ impl Config {
             alpha: self.lora_alpha,
             targets: self.lora_targets.clone(),
         };
-        // Where nothing is drawn at random the seed is nobody's business.
-        let draws = self.state != StateLayout::APlus || self.method == Method::Lora;
         Training {
             adam: self.adam(),
             state: self.state,
@@ -214,7 +212,7 @@ impl Config {
             precision: self.precision,
             logits_chunk: (self.logits_chunk > 0).then_some(self.logits_chunk as usize),
             lora: (self.method == Method::Lora).then(lora),
-            seed: if draws { self.seed } else { 0 },
+            seed: self.seed,
         }
     }
 
