@@ -46,13 +46,15 @@ struct Step {
     learning_rate: f64,
 }
 
-type Tensors = BTreeMap<String, Vec<f32>>;
+/// Numbers by name.
+pub(crate) type Tensors = BTreeMap<String, Vec<f32>>;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name)
 }
 
-fn read(path: &Path) -> Tensors {
+/// The tensors of a file that are f32.
+pub(crate) fn read(path: &Path) -> Tensors {
     let bytes = fs::read(path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let floats = |data: &[u8]| {
@@ -68,7 +70,7 @@ fn load(name: &str) -> (Reference, Tensors) {
 }
 
 /// The length of the difference, relative to the reference's.
-fn apart(ours: &[f32], reference: &[f32]) -> f64 {
+pub(crate) fn apart(ours: &[f32], reference: &[f32]) -> f64 {
     assert_eq!(ours.len(), reference.len());
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let pairs = ours.iter().zip(reference);

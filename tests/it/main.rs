@@ -35,5 +35,7 @@ mod reviews;
 mod serve;
 mod slots;
 mod train;
+#[cfg(feature = "cpu")]
+mod train_ranks;
 mod up;
 mod verdicts;

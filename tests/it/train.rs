@@ -13,8 +13,8 @@ use crate::openai::tiny_model;
 /// Longer than any run here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Examples as token ids, of several lengths.
-fn examples(env: &TestEnv) -> String {
+/// Fifty examples as token ids, of several lengths.
+pub(crate) fn examples(env: &TestEnv) -> String {
     let row = |n: u64| {
         let ids: Vec<u64> = (0..6 + n % 5).map(|at| 3 + (n * 7 + at * 3) % 200).collect();
         let mut labels: Vec<i64> = ids.iter().map(|id| *id as i64).collect();
@@ -25,7 +25,8 @@ fn examples(env: &TestEnv) -> String {
     env.file("rows.jsonl", &rows).to_str().unwrap().to_owned()
 }
 
-fn arguments<'a>(model: &'a str, examples: &'a str, out: &'a str) -> Vec<&'a str> {
+/// Settings that all runs here begin with; later ones take their place.
+pub(crate) fn arguments<'a>(model: &'a str, examples: &'a str, out: &'a str) -> Vec<&'a str> {
     let mut arguments = vec!["train", "--json", "--model", model, "--examples", examples];
     arguments.extend(["--out", out]);
     for set in [
@@ -41,7 +42,7 @@ fn arguments<'a>(model: &'a str, examples: &'a str, out: &'a str) -> Vec<&'a str
 }
 
 /// What a step decided; how long it took is left out.
-fn curve(out: &Path) -> Vec<Value> {
+pub(crate) fn curve(out: &Path) -> Vec<Vec<Value>> {
     let text = fs::read_to_string(out.join("steps.jsonl")).unwrap_or_default();
     let decided = |line: &str| {
         let step: Value = serde_json::from_str(line).ok()?;
@@ -49,6 +50,23 @@ fn curve(out: &Path) -> Vec<Value> {
         Some(names.iter().map(|name| step[*name].clone()).collect())
     };
     text.lines().map_while(decided).collect()
+}
+
+/// Starts a run, and ends it when so many steps are in its curve.
+pub(crate) fn end_after(
+    env: &TestEnv,
+    arguments: &[&str],
+    (out, steps): (&Path, usize),
+    signal: Signal,
+) {
+    let mut running = env.start(arguments);
+    let began = Instant::now();
+    while curve(out).len() < steps && running.0.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < PATIENCE, "no step was made");
+        std::thread::yield_now();
+    }
+    let _ = kill_process(Pid::from_child(&running.0), signal);
+    running.0.wait().unwrap();
 }
 
 #[test]
@@ -67,14 +85,7 @@ fn a_run_that_was_killed_or_stopped_ends_as_if_it_had_not_been() {
     for (name, signal) in [("killed", Signal::KILL), ("stopped", Signal::TERM)] {
         let out = env.path().join(name);
         let arguments = arguments(model, &examples, out.to_str().unwrap());
-        let mut running = env.start(&arguments);
-        let began = Instant::now();
-        while curve(&out).len() < 20 && running.0.try_wait().unwrap().is_none() {
-            assert!(began.elapsed() < PATIENCE, "no step was made");
-            std::thread::yield_now();
-        }
-        let _ = kill_process(Pid::from_child(&running.0), signal);
-        running.0.wait().unwrap();
+        end_after(&env, &arguments, (&out, 20), signal);
         let result = env.run(&arguments).json();
         assert_eq!(result["steps"], 300, "{name}");
         assert_eq!(curve(&out), expected, "{name}");
@@ -102,13 +113,7 @@ fn killed_at_any_moment_it_ends_the_same() {
     let killed = arguments(model, &examples, out.to_str().unwrap());
     let with_sets = [&killed[..], &sets.map(|set| ["--set", set]).concat()].concat();
     for steps in [1, 2, 9, 23, 40] {
-        let mut running = env.start(&with_sets);
-        let began = Instant::now();
-        while curve(&out).len() < steps && running.0.try_wait().unwrap().is_none() {
-            assert!(began.elapsed() < PATIENCE, "no step was made");
-        }
-        let _ = kill_process(Pid::from_child(&running.0), Signal::KILL);
-        running.0.wait().unwrap();
+        end_after(&env, &with_sets, (&out, steps), Signal::KILL);
     }
     env.run(&with_sets).json();
     assert_eq!(curve(&out), curve(&straight));
@@ -145,34 +150,46 @@ fn a_run_has_a_certificate_and_a_table_of_its_steps() {
     assert!(said.starts_with("50 examples of 400 tokens, of which 300 are trained on"), "{said}");
 }
 
-/// What decides speed alone changes no more than the last bits.
+/// What decides speed and memory alone changes no more than the last bits.
 #[test]
 fn packing_and_batches_do_not_change_the_loss() {
     let env = TestEnv::new();
     let Some(model) = tiny_model(env.path()) else { return };
     let examples = examples(&env);
+    let rows: [&[&str]; 15] = [
+        &["packing=none", "device_batch=1"],
+        &["packing=none", "device_batch=4"],
+        &["packing=step", "cutoff_len=24"],
+        &["packing=step"],
+        &["packing=none", "device_batch=1", "ranks=2"],
+        &["packing=none", "device_batch=1", "ranks=4"],
+        &["packing=none", "device_batch=1", "ranks=8"],
+        &["packing=step", "ranks=2"],
+        &["packing=step", "ranks=4"],
+        &["packing=step", "ranks=8"],
+        &["packing=step", "logits_chunk=3"],
+        &["packing=step", "keep=all"],
+        &["packing=step", "ranks=4", "keep=attention", "shard=gradients"],
+        &["packing=step", "ranks=2", "shard=none"],
+        &["packing=none", "ranks=4", "shard=none", "keep=all", "logits_chunk=3"],
+    ];
     let mut curves = Vec::new();
-    for (number, sets) in [
-        ["train.packing=none", "train.device_batch=1"],
-        ["train.packing=none", "train.device_batch=4"],
-        ["train.packing=step", "train.cutoff_len=24"],
-    ]
-    .iter()
-    .enumerate()
-    {
+    for (number, sets) in rows.iter().enumerate() {
         let out = env.path().join(format!("out-{number}"));
         let arguments = arguments(model.to_str().unwrap(), &examples, out.to_str().unwrap());
-        run(&env, &arguments, &[&sets[..], &["train.steps=12"]].concat());
+        let sets = sets.iter().chain(&["steps=12", "global_batch=8"]);
+        let sets: Vec<String> = sets.map(|set| format!("train.{set}")).collect();
+        run(&env, &arguments, &sets.iter().map(String::as_str).collect::<Vec<_>>());
         curves.push(curve(&out));
     }
-    for other in &curves[1..] {
-        for (a, b) in curves[0].iter().zip(other) {
-            for at in [2, 3] {
-                let (a, b) = (a[at].as_f64().unwrap(), b[at].as_f64().unwrap());
-                assert!((a - b).abs() <= 1e-5 * a.abs(), "{a} {b}");
-            }
-        }
+    let mut far = Vec::new();
+    for (sets, other) in rows.iter().zip(&curves) {
+        let pairs =
+            curves[0].iter().zip(other).flat_map(|(a, b)| [2, 3].map(|at| (&a[at], &b[at])));
+        let pairs = pairs.map(|(a, b)| (a.as_f64().unwrap(), b.as_f64().unwrap()));
+        far.push((pairs.map(|(a, b)| (b / a - 1.0).abs()).fold(0.0, f64::max), sets));
     }
+    assert!(far.iter().all(|(apart, _)| *apart <= 1e-6), "{far:#?}");
 }
 
 #[test]
