@@ -122,12 +122,12 @@ test('every page is reached by keyboard, has a title and one heading, and is acc
   await expect(page1.getByRole('link', { name: 'Skip to content' })).toBeFocused()
   await page1.keyboard.press('Enter')
   await expect(page1.locator('main')).toBeFocused()
-  for (const name of ['Verify', 'Jobs', 'Models', 'Chat', 'Dashboard']) {
+  for (const name of ['Verify', 'Train', 'Jobs', 'Models', 'Chat', 'Dashboard']) {
     const link = page1.getByRole('navigation').getByRole('link', { name })
     await page1.locator('.brand').focus()
     for (
       let i = 0;
-      i < 5 && !(await link.evaluate((node) => node === document.activeElement));
+      i < 6 && !(await link.evaluate((node) => node === document.activeElement));
       i++
     ) {
       await page1.keyboard.press('Tab')
@@ -468,7 +468,8 @@ test('hostile answers are only text', async ({ page1 }) => {
 
 test('every page fits a telephone', async ({ page1 }) => {
   await page1.setViewportSize({ width: 390, height: 844 })
-  for (const path of ['/', '/verify', '/traces/1', '/jobs', '/jobs/1', '/models', '/chat']) {
+  const paths = ['/', '/verify', '/traces/1', '/train', '/jobs', '/jobs/1', '/models', '/chat']
+  for (const path of paths) {
     await page1.goto(path)
     await expect(page1.getByRole('heading', { level: 1 })).toBeVisible()
     await expect(page1.getByRole('status').filter({ hasText: 'Live' })).toBeVisible()
