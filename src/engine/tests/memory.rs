@@ -56,6 +56,8 @@ fn what_was_predicted_is_what_it_takes() {
             let pack =
                 || batch.iter().map(|sequence| Weighted { sequence, weight: 1e-3 }).collect();
             let packs: Vec<Vec<Weighted<'_>>> = (0..ranks).map(|_| pack()).collect();
+            // The second micro-batch of a step finds all gradients of the first.
+            trainer.accumulate(&packs).unwrap();
             trainer.accumulate(&packs).unwrap();
             trainer.apply(1e-4, 1.0).unwrap();
         }
