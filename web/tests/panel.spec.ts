@@ -426,6 +426,7 @@ test('thoughts fold, maths is set, and money stays money', async ({ page1 }) => 
     { reasoning_content: 'think more.' },
     { content: 'It costs $5 and $6, so \\(x = \\frac{1}{2}\\).\n\n\\[\\boxed{11}\\]\n' },
   ])
+  await page1.getByRole('navigation').getByRole('link', { name: 'Chat' }).click()
   await page1.getByRole('button', { name: 'New chat' }).click()
   await page1.getByLabel('Message').fill('How much?')
   await page1.getByRole('button', { name: 'Send' }).click()
