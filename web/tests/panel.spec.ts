@@ -506,34 +506,3 @@ test('logging out in one tab logs out the other', async ({ context1, page1, guar
   }
   expect((await page1.request.get('/api/v1/status')).status()).toBe(401)
 })
-
-test('a run is planned before it begins, setting by setting', async ({ page1 }) => {
-  await page1.goto('/')
-  await page1.getByRole('navigation').getByRole('link', { name: 'Train' }).click()
-  await expect(page1.getByRole('heading', { level: 1 })).toHaveText('Train')
-  const takes = page1.getByRole('region', { name: 'What it takes' })
-  await expect(takes).toContainText(/GiB of each GPU, which has 76\.4/)
-  await expect(takes).toContainText('3,561')
-  await expect(takes.getByText(/^(fits|tight)$/)).toBeVisible()
-  await accessible(page1)
-
-  // One GPU is too few for the published model, and the page says what would help.
-  await page1.getByLabel('GPUs to plan for').fill('1')
-  await expect(takes.getByText('does not fit', { exact: true })).toBeVisible()
-  await expect(takes).toContainText('the cheapest change that fits')
-
-  // What cannot be is said in place, and taken back.
-  const rate = page1.getByLabel(/^learning_rate/)
-  await rate.fill('-1')
-  await rate.blur()
-  await expect(takes.getByRole('listitem')).toContainText('train.learning_rate')
-  await expect(page1.getByRole('button', { name: 'Start', exact: true })).toBeDisabled()
-  await page1.getByRole('button', { name: 'Restore learning_rate' }).click()
-  await expect(rate).toHaveValue('0.00001')
-
-  const steps = page1.getByLabel(/^epochs/)
-  await steps.fill('1')
-  await steps.blur()
-  await expect(page1.getByText('thinkery run openthinker_7b --set train.epochs=1')).toBeVisible()
-  await expect(takes).toContainText('1,187')
-})
