@@ -172,7 +172,9 @@ impl From<store::Error> for Error {
 impl From<StartError> for Error {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::AtWork { .. } => Self::AtWork(error.to_string()),
+            StartError::AtWork { .. } | StartError::Training { .. } => {
+                Self::AtWork(error.to_string())
+            }
             StartError::Other(error) => error.into(),
         }
     }

@@ -13,6 +13,7 @@ mod datasets;
 mod diff;
 mod engines;
 mod events;
+mod examples;
 mod jobs;
 mod keys;
 mod log;
@@ -137,6 +138,7 @@ fn closed() -> OpenApiRouter<AppState> {
         .merge(jobs::routes())
         .merge(runs::routes())
         .merge(plans::routes())
+        .merge(examples::routes())
         .merge(scores::routes())
         .merge(questions::routes())
         .merge(traces::routes())

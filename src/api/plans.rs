@@ -52,7 +52,7 @@ pub(super) struct Planned {
 pub(super) struct Setting {
     /// As `[train]` names it.
     pub name: String,
-    /// What it is.
+    /// What it is; null if it is not set.
     pub value: serde_json::Value,
     /// Who says so: recipe, --set, default or derived.
     pub origin: String,
@@ -167,16 +167,16 @@ fn shares(device: &recipe::DeviceBytes) -> Vec<Share> {
 
 fn settings(plan: &Plan) -> Vec<Setting> {
     let about = recipe::train_settings();
-    let train = plan.stages.get("train").and_then(serde_json::Value::as_object);
-    let one = |(name, value): (&String, &serde_json::Value)| Setting {
-        name: name.clone(),
-        value: value.clone(),
+    let Some(train) = plan.stages.get("train") else { return Vec::new() };
+    let one = |(name, about): (String, String)| Setting {
+        value: train.get(&name).cloned().unwrap_or_default(),
         origin: (plan.origins.get(&format!("train.{name}")))
             .map_or("default", |origin| origin.name())
             .to_owned(),
-        about: about.get(name).cloned().unwrap_or_default(),
+        about,
+        name,
     };
-    train.into_iter().flatten().map(one).collect()
+    about.into_iter().map(one).collect()
 }
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {

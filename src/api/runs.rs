@@ -2,14 +2,18 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ErrorBody, Result};
-use super::extract::{Path, Query};
+use super::extract::{Json, Path, Query};
+use super::jobs::Job;
 use super::{AppState, Page};
+use crate::jobs;
 use crate::records::{self, RunId};
 use crate::store::{self, Store};
 
@@ -71,6 +75,10 @@ pub(super) struct RunDetail {
     pub run: Run,
     /// The frozen configuration.
     pub config: serde_json::Value,
+    /// The command line that makes it once more.
+    pub command: String,
+    /// The job that makes it, or made it last; none if that is long ago.
+    pub job_id: Option<i64>,
     /// Its checkpoints, oldest first.
     pub checkpoints: Vec<Checkpoint>,
     /// What happened in it besides steps, in order.
@@ -86,7 +94,7 @@ pub(super) struct RunEvent {
     pub at: String,
     /// In which step, or before it.
     pub step: u64,
-    /// `began`, `resumed`, `certified`, `disagreed`, `non_finite`, `loss_spike`, `zero_tokens`,
+    /// `began`, `resumed`, `went_back`, `certified`, `disagreed`, `non_finite`, `loss_spike`, `zero_tokens`,
     /// `clock_jump`, `out_of_memory` or `save_failed`.
     pub kind: &'static str,
     /// Whether somebody should look at it.
@@ -120,12 +128,23 @@ pub(super) struct Checkpoint {
     pub step: u64,
     /// Its folder, relative to the data folder or absolute.
     pub path: String,
+    /// All of its files; null if somebody has deleted them.
+    pub bytes: Option<u64>,
+    /// Mean loss of the steps since the checkpoint before, in nats.
+    pub loss: Option<f64>,
+    /// Whether none has a lower loss.
+    pub best: bool,
+    /// When it was complete, RFC 3339, UTC.
+    pub saved_at: Option<String>,
 }
 
-impl From<records::Checkpoint> for Checkpoint {
-    fn from(checkpoint: records::Checkpoint) -> Self {
-        Self { step: checkpoint.step, path: checkpoint.path }
-    }
+/// Where a run goes on.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResumeRun {
+    /// After this many steps, where there is a checkpoint; later checkpoints are deleted and their steps
+    /// made again. From the newest if not given.
+    pub from: Option<u64>,
 }
 
 /// One optimizer step.
@@ -201,6 +220,8 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_runs))
         .routes(routes!(get_run))
         .routes(routes!(get_steps))
+        .routes(routes!(get_table))
+        .routes(routes!(resume_run))
 }
 
 /// Training runs, newest first.
@@ -215,14 +236,14 @@ async fn list_runs(State(state): State<AppState>) -> Result<Answer<Page<Run>>> {
     responses((status = OK, body = RunDetail), (status = "default", body = ErrorBody)))]
 async fn get_run(State(state): State<AppState>, Path(id): Path<i64>) -> Result<Answer<RunDetail>> {
     let detail = state
-        .store(move |store| {
+        .work(move |store| {
             let run = store.run(RunId(id))?;
-            let config = run.config.clone();
-            let checkpoints = store.checkpoints(run.id)?.into_iter().map(Checkpoint::from);
             let events = store.run_events(&run)?.into_iter().map(RunEvent::from);
             Ok(RunDetail {
-                config,
-                checkpoints: checkpoints.collect(),
+                config: run.config.clone(),
+                command: jobs::command_of(store, &run)?,
+                job_id: jobs::job_of(store, &run)?.map(|job| job.id.0),
+                checkpoints: checkpoints(store, &run)?,
                 events: events.collect(),
                 certificate: store.run_certificate(&run)?,
                 run: with_last(store, run)?,
@@ -251,6 +272,63 @@ async fn get_steps(
     let points = wanted.max_points.unwrap_or(POINTS).clamp(2, POINTS_MAX) as usize;
     let items: Vec<Step> = thin(steps, points).into_iter().map(Step::from).collect();
     Ok(Answer(Steps { sampled: items.len() < total, total: total as u64, items }))
+}
+
+/// Every step of a run as a table, comma-separated, for programs that plot.
+#[utoipa::path(get, path = "/runs/{id}/steps.csv", tag = "runs", params(("id" = i64, Path)),
+    responses(
+        (status = OK, body = String, content_type = "text/csv"),
+        (status = "default", body = ErrorBody)))]
+async fn get_table(State(state): State<AppState>, Path(id): Path<i64>) -> Result<Response> {
+    let (run, steps) =
+        state.store(move |store| Ok((store.run(RunId(id))?, store.steps(RunId(id), 0)?))).await?;
+    let file = format!("attachment; filename=\"{}-{id}-steps.csv\"", run.name);
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, file),
+    ];
+    Ok((headers, records::table(&steps)).into_response())
+}
+
+/// Goes on with a run that has stopped, in a job of its own.
+#[utoipa::path(post, path = "/runs/{id}/resume", tag = "runs", params(("id" = i64, Path)),
+    request_body = ResumeRun,
+    responses(
+        (status = OK, body = Job),
+        (status = CONFLICT, body = ErrorBody, description = "Something is being trained."),
+        (status = "default", body = ErrorBody)))]
+async fn resume_run(
+    State(state): State<AppState>,
+    Path(id): Path<i64>,
+    Json(wanted): Json<ResumeRun>,
+) -> Result<Answer<Job>> {
+    let job =
+        state.tell_runner(move |runner| Ok(runner.resume_run(RunId(id), wanted.from)?)).await?;
+    Ok(Answer(job.into()))
+}
+
+/// A run's checkpoints, oldest first, with what lies in their folders.
+fn checkpoints(store: &Store, run: &records::Run) -> store::Result<Vec<Checkpoint>> {
+    let mut all = Vec::new();
+    for checkpoint in store.checkpoints(run.id)? {
+        let files = store.checkpoint_files(&checkpoint)?;
+        let loss = files.as_ref().and_then(|files| files.loss);
+        all.push(Checkpoint {
+            step: checkpoint.step,
+            path: checkpoint.path,
+            bytes: files.as_ref().map(|files| files.bytes),
+            loss,
+            best: false,
+            saved_at: files.map(|files| files.saved_at),
+        });
+    }
+    let by_loss = |a: &&mut Checkpoint, b: &&mut Checkpoint| {
+        a.loss.unwrap_or(f64::INFINITY).total_cmp(&b.loss.unwrap_or(f64::INFINITY))
+    };
+    if let Some(best) = all.iter_mut().filter(|one| one.loss.is_some()).min_by(by_loss) {
+        best.best = true;
+    }
+    Ok(all)
 }
 
 /// Every run, newest first.

@@ -102,6 +102,7 @@ fn settings(sets: &[String]) -> anyhow::Result<Config> {
     let known = serde_json::to_value(Config {
         steps: Some(1),
         warmup_steps: Some(1),
+        resume_from: Some(1),
         ..Config::default()
     })?;
     let known: Vec<&str> = known

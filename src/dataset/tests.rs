@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use super::base::Base;
-use super::encode::{Encoding, TemplateName, Truncation, of_dataset};
+use super::encode::{Encoding, TemplateName, Truncation, of_dataset, row_of_dataset};
 use super::{Config, Summary, export, run};
 use crate::formats::Format;
+use crate::hint;
 use crate::records::{
     Arm, DatasetId, Domain, Example, FinishReason, Mode, NewQuestion, NewTrace, Question,
     QuestionId, Split, Tests, Trace, TraceId, Verdict, VerdictRow,
@@ -161,14 +162,7 @@ fn the_same_traces_make_the_same_bytes_in_whatever_order_they_came() {
         run(&cx, &Config { name: "small".into(), base_model: model, base, ..Config::default() })
             .unwrap();
         let model = folder.path().join("models/tiny");
-        let encoding = Encoding {
-            template: TemplateName::Qwen25Openthinker,
-            cutoff_len: 1_000,
-            truncation: Truncation::Error,
-            train_on_system: false,
-            mask_history: false,
-            train_on_prompt: false,
-        };
+        let encoding = encoding(1_000, Truncation::Error);
         for dataset in cx.store.datasets().unwrap() {
             of_dataset(&cx.store, &dataset, (&model, &encoding), &|_, _| {}).unwrap();
         }
@@ -180,6 +174,60 @@ fn the_same_traces_make_the_same_bytes_in_whatever_order_they_came() {
     assert!(names(&a).contains(&"index.bin".to_owned()), "{:?}", names(&a));
     for (a, b) in a.iter().zip(&b) {
         assert!(a == b, "`{}` differs", a.0);
+    }
+}
+
+fn encoding(cutoff_len: usize, truncation: Truncation) -> Encoding {
+    Encoding {
+        template: TemplateName::Qwen25Openthinker,
+        cutoff_len,
+        truncation,
+        train_on_system: false,
+        mask_history: false,
+        train_on_prompt: false,
+    }
+}
+
+#[test]
+fn a_row_is_shown_as_it_is_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    // Answered in another order than the dataset has.
+    let cx = filled_in(folder.path(), [3, 0, 4, 2, 1]);
+    judge(&cx);
+    let base = Base { vocabulary: 280, ..Base::default() };
+    run(&cx, &Config { base_model: "tiny".into(), base, ..Config::default() }).unwrap();
+    let model = folder.path().join("models/tiny");
+    for truncation in [Truncation::Error, Truncation::LlamaFactory] {
+        let limit = if truncation == Truncation::Error { 1_000 } else { 20 };
+        let encoding = encoding(limit, truncation);
+        let with = (model.as_path(), &encoding);
+        for dataset in cx.store.datasets().unwrap() {
+            let shards = of_dataset(&cx.store, &dataset, with, &|_, _| {}).unwrap();
+            for at in 0..shards.len() {
+                let row = shards.id(at) as u64;
+                let shown = row_of_dataset(&cx.store, &dataset, with, row).unwrap();
+                let sequence = shards.get(at).unwrap();
+                let ids: Vec<u32> = shown.tokens.iter().map(|token| token.id).collect();
+                assert_eq!((ids, shown.rows), (sequence.input_ids, shards.len() as u64));
+                let trained = shown.tokens.iter().filter(|token| token.trained).count();
+                assert_eq!(trained, shards.trained_tokens(at));
+                assert_eq!(shown.trained_tokens, trained as u64);
+                assert_eq!(shown.truncated, limit == 20, "{} tokens", shown.tokens.len());
+                assert_eq!(shown.left_out, None);
+                let text: String = shown.tokens.iter().map(|token| token.text.as_str()).collect();
+                assert!(text.starts_with("<|im_start|>system\n"), "{text}");
+            }
+        }
+    }
+    let [dataset, ..] = &cx.store.datasets().unwrap()[..] else { panic!("two datasets") };
+    let dropped = encoding(20, Truncation::Drop);
+    let shown = row_of_dataset(&cx.store, dataset, (&model, &dropped), 1).unwrap();
+    let why = "is longer than train.cutoff_len, 20 tokens";
+    assert_eq!((shown.tokens.len(), shown.left_out.as_deref()), (0, Some(why)));
+    for row in [0, dataset.rows + 1] {
+        let error = row_of_dataset(&cx.store, dataset, (&model, &dropped), row).unwrap_err();
+        assert!(error.to_string().ends_with(&format!("has no row {row}")), "{error}");
+        assert!(hint::of(&error).unwrap().starts_with("give a row from 1 to "), "{error:?}");
     }
 }
 

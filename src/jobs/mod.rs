@@ -8,6 +8,7 @@ mod counts;
 mod owner;
 mod replay;
 mod runner;
+mod runs;
 mod stages;
 mod work;
 
@@ -15,8 +16,10 @@ pub use child::{ALLOW_UNSANDBOXED, JUDGE_KEY, Launch, TEACHER_KEY, tie};
 pub use owner::{Owner, Watch, is_paused};
 pub use replay::Replayer;
 pub use runner::{Runner, StartError};
+pub use runs::{command_of, example, job_of};
 pub use work::work;
 
+pub use crate::dataset::encode::Shown;
 pub use crate::distill::Secrets;
 pub use crate::records::JobKind as Kind;
 pub use crate::verify::Replay;

@@ -6,11 +6,12 @@ use std::thread::JoinHandle;
 use anyhow::{Context, bail};
 use tracing::error;
 
-use super::Owner;
+use super::{Owner, runs};
 use crate::recipe::{Machine, Recipe};
-use crate::records::{Job, JobId, JobState, PlanRow};
+use crate::records::{Job, JobId, JobKind, JobState, PlanRow, RunId};
 use crate::stage::Stop;
-use crate::store::{self, Store};
+use crate::store::{self, NewJob, Store};
+use crate::train;
 
 /// Why a recipe was not started.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,12 @@ pub enum StartError {
     AtWork {
         /// Its name.
         recipe: String,
+    },
+    /// A run is to go on while something is being trained.
+    #[error("job {job} is training, or is going to")]
+    Training {
+        /// That job.
+        job: JobId,
     },
     /// It has problems, or the store refuses.
     #[error(transparent)]
@@ -127,6 +134,29 @@ impl Runner {
         }
         self.wake()?;
         Ok(job)
+    }
+
+    /// Queues a job of its own that goes on with a run: from its newest checkpoint, or from the one after
+    /// `from` steps, for which later ones are deleted. It trains on exactly the dataset the run began
+    /// with.
+    ///
+    /// # Errors
+    /// [`StartError`]: something is being trained, or there is no such run or checkpoint.
+    pub fn resume_run(&self, id: RunId, from: Option<u64>) -> Result<Job, StartError> {
+        let store = self.owner.store();
+        let open = [JobState::Queued, JobState::Running, JobState::Stopping];
+        if let Some(job) = store.jobs_in(&open)?.iter().find(|job| job.kind == JobKind::Train) {
+            return Err(StartError::Training { job: job.id });
+        }
+        let run = store.run(id)?;
+        let config = runs::config_to_go_on(store, &run)?;
+        if let Some(step) = from {
+            train::go_back(store, &run, step)?;
+            store.reopen_run(id)?;
+        }
+        let added = store.add_jobs(&[NewJob { plan_id: None, kind: JobKind::Train, config }])?;
+        self.wake()?;
+        Ok(added.into_iter().next().context("one job was added")?)
     }
 
     /// Stops the running job and ends the thread; what waits stays queued.

@@ -35,7 +35,12 @@ mod tests {
 
     #[test]
     fn every_setting_of_training_is_explained() {
-        let all = Config { steps: Some(1), warmup_steps: Some(1), ..Config::default() };
+        let all = Config {
+            steps: Some(1),
+            warmup_steps: Some(1),
+            resume_from: Some(1),
+            ..Config::default()
+        };
         let Value::Object(all) = serde_json::to_value(all).unwrap() else { panic!("a table") };
         let explained = train_settings();
         for name in all.keys() {

@@ -15,6 +15,14 @@ pub enum Arm {
 }
 
 impl Arm {
+    /// Every arm.
+    pub const ALL: [Self; 2] = [Self::Verified, Self::Unverified];
+
+    /// The arm called `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|arm| arm.name() == name)
+    }
+
     /// The name used in SQL, JSON and the panel.
     pub fn name(self) -> &'static str {
         match self {

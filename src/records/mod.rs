@@ -23,7 +23,9 @@ pub use judgement::{
     Decided, Judgement, Review, ReviewAction, ReviewEntry, ReviewItem, ReviewReason, ReviewState,
 };
 pub use question::{Domain, NewQuestion, Question, Split};
-pub use run::{Checkpoint, Model, Run, RunEvent, RunEventKind, RunState, Step};
+pub use run::{
+    Checkpoint, CheckpointFiles, Model, Run, RunEvent, RunEventKind, RunState, Step, table,
+};
 pub use score::{Sample, Score};
 pub use trace::{DeadLetter, FinishReason, NewTrace, Reply, Trace};
 pub use verdict::{Mode, Unresolved, Verdict, VerdictRow};

@@ -85,6 +85,35 @@ pub struct Step {
     pub peak_memory_bytes: u64,
 }
 
+/// The columns of [`table`].
+const COLUMNS: &str = "step,epoch,loss,grad_norm,learning_rate,tokens,trained_tokens,\
+                       tokens_per_second,mfu,seconds,peak_memory_bytes\n";
+
+/// Steps as comma-separated values with a line of names, as in `steps.csv`.
+pub fn table(steps: &[Step]) -> String {
+    steps.iter().fold(COLUMNS.to_owned(), |text, step| text + &step.row())
+}
+
+impl Step {
+    /// Its line of [`table`].
+    pub fn row(&self) -> String {
+        let cells = [
+            self.step.to_string(),
+            self.epoch.to_string(),
+            self.loss.to_string(),
+            self.grad_norm.to_string(),
+            self.learning_rate.to_string(),
+            self.tokens.to_string(),
+            self.trained_tokens.to_string(),
+            self.tokens_per_second.to_string(),
+            self.mfu.map(|mfu| mfu.to_string()).unwrap_or_default(),
+            self.seconds.to_string(),
+            self.peak_memory_bytes.to_string(),
+        ];
+        format!("{}\n", cells.join(","))
+    }
+}
+
 /// What kind of thing happened in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -93,6 +122,8 @@ pub enum RunEventKind {
     Began,
     /// It went on after it had been stopped or killed.
     Resumed,
+    /// It was put back to an earlier checkpoint; later ones were deleted.
+    WentBack,
     /// Its first steps agree with the plain way, or were not computed a second time.
     Certified,
     /// They do not agree.
@@ -117,6 +148,7 @@ impl RunEventKind {
         match self {
             Self::Began => "began",
             Self::Resumed => "resumed",
+            Self::WentBack => "went_back",
             Self::Certified => "certified",
             Self::Disagreed => "disagreed",
             Self::NonFinite => "non_finite",
@@ -130,7 +162,7 @@ impl RunEventKind {
 
     /// Whether somebody should look at it.
     pub fn is_warning(self) -> bool {
-        !matches!(self, Self::Began | Self::Resumed | Self::Certified)
+        !matches!(self, Self::Began | Self::Resumed | Self::WentBack | Self::Certified)
     }
 }
 
@@ -162,4 +194,15 @@ pub struct Checkpoint {
     pub step: u64,
     /// Its folder, relative to the data folder or absolute.
     pub path: String,
+}
+
+/// What lies in the folder of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckpointFiles {
+    /// All of its files.
+    pub bytes: u64,
+    /// Mean loss of the steps since the checkpoint before, in nats, if there were any.
+    pub loss: Option<f64>,
+    /// When it was complete, RFC 3339, UTC.
+    pub saved_at: String,
 }

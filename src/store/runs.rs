@@ -80,6 +80,15 @@ impl Store {
         Ok(())
     }
 
+    /// Marks a run as one that has steps left, again.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub fn reopen_run(&self, id: RunId) -> Result<()> {
+        self.lock().execute("update runs set state = 'running' where id = ?1", [id.0])?;
+        Ok(())
+    }
+
     /// Every run, newest first.
     ///
     /// # Errors
@@ -213,6 +222,16 @@ impl Store {
     /// If the database refuses.
     pub fn drop_checkpoint(&self, id: RunId, step: u64) -> Result<()> {
         let sql = "delete from checkpoints where run_id = ?1 and step = ?2";
+        self.lock().execute(sql, params![id.0, step])?;
+        Ok(())
+    }
+
+    /// Forgets the checkpoints with more than `step` steps: the run makes them again.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub fn drop_checkpoints_after(&self, id: RunId, step: u64) -> Result<()> {
+        let sql = "delete from checkpoints where run_id = ?1 and step > ?2";
         self.lock().execute(sql, params![id.0, step])?;
         Ok(())
     }

@@ -211,6 +211,7 @@ impl Observer for Recorder<'_> {
         steps.retain(|step| step.step < first);
         self.shared.cx.store.drop_steps_from(self.run.id, first)?;
         self.shared.cx.store.put_steps(self.run.id, &steps)?;
+        self.shared.cx.store.drop_checkpoints_after(self.run.id, first)?;
         self.shared.advance(first, &self.run.name);
         Ok(())
     }

@@ -10,15 +10,11 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::records::Step;
+use crate::records::{self, Step};
 
 const FILE: &str = "steps.jsonl";
 
 const TABLE: &str = "steps.csv";
-
-/// The table's columns.
-const HEADER: &str = "step,epoch,loss,grad_norm,learning_rate,tokens,trained_tokens,\
-                      tokens_per_second,mfu,seconds,peak_memory_bytes\n";
 
 /// The open files.
 #[derive(Debug)]
@@ -63,10 +59,9 @@ impl Curve {
         let mut steps = read(dir)?;
         steps.retain(|step| step.step < first);
         let lines: String = steps.iter().map(line).collect::<anyhow::Result<_>>()?;
-        let rows: String = steps.iter().map(row).collect();
         Ok(Self {
             lines: Opened::new(dir, FILE, &lines)?,
-            table: Opened::new(dir, TABLE, &format!("{HEADER}{rows}"))?,
+            table: Opened::new(dir, TABLE, &records::table(&steps))?,
         })
     }
 
@@ -76,7 +71,7 @@ impl Curve {
     /// If it cannot be written.
     pub(super) fn push(&mut self, step: &Step) -> anyhow::Result<()> {
         self.lines.add(&line(step)?)?;
-        self.table.add(&row(step))
+        self.table.add(&step.row())
     }
 }
 
@@ -96,25 +91,6 @@ pub(super) fn read(dir: &Path) -> anyhow::Result<Vec<Step>> {
 
 fn line(step: &Step) -> anyhow::Result<String> {
     Ok(format!("{}\n", serde_json::to_string(step)?))
-}
-
-/// A line of the table.
-fn row(step: &Step) -> String {
-    let mfu = step.mfu.map(|mfu| mfu.to_string()).unwrap_or_default();
-    let cells = [
-        step.step.to_string(),
-        step.epoch.to_string(),
-        step.loss.to_string(),
-        step.grad_norm.to_string(),
-        step.learning_rate.to_string(),
-        step.tokens.to_string(),
-        step.trained_tokens.to_string(),
-        step.tokens_per_second.to_string(),
-        mfu,
-        step.seconds.to_string(),
-        step.peak_memory_bytes.to_string(),
-    ];
-    format!("{}\n", cells.join(","))
 }
 
 #[cfg(test)]

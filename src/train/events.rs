@@ -61,6 +61,23 @@ pub(super) fn note(dir: &Path, event: &RunEvent) -> anyhow::Result<()> {
     add().with_context(|| format!("could not write `{}`", path.display()))
 }
 
+/// Notes that a run went back to `step`, for which the checkpoints after `gone` steps were deleted.
+///
+/// # Errors
+/// If it cannot be written.
+pub(super) fn went_back(dir: &Path, step: u64, gone: &[u64]) -> anyhow::Result<()> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let gone: Vec<String> = gone.iter().map(u64::to_string).collect();
+    let message = format!(
+        "went back to the checkpoint after {step} steps; the steps after it are made again, and the \
+         checkpoints after {} were deleted",
+        gone.join(", ")
+    );
+    note(dir, &event(RunEventKind::WentBack, step, message))
+}
+
 /// Watches the losses of a run.
 #[derive(Debug, Default)]
 pub(super) struct Spikes(VecDeque<f64>);

@@ -115,6 +115,9 @@ pub fn fit(
         .with_context(|| format!("could not make the folder `{}`", task.out.display()))?;
     save::sweep(task.out)?;
     let run = task.identity()?;
+    if let Some(step) = task.config.resume_from {
+        go_back(task.out, step, &run)?;
+    }
     let resumed = resume::newest(task.out, &run)?;
     let first = resumed.as_ref().map_or(0, |(_, progress)| progress.step);
     let mut fitting = Fitting::new(task, (run, first), observer)?;
@@ -123,6 +126,16 @@ pub fn fit(
     save::rehearse(task.out, trainer.info().parameters)?;
     fitting.all(trainer.as_mut(), stop)?;
     resume::save_final(trainer.snapshot()?.as_ref(), task.model, task.out)
+}
+
+/// Puts a run back to its checkpoint after `step` steps, if it is this run's.
+fn go_back(out: &Path, step: u64, run: &Identity) -> anyhow::Result<()> {
+    let checkpoint = resume::folder(out, step);
+    if checkpoint.is_dir() {
+        resume::checked(&checkpoint, run)?;
+    }
+    let gone = resume::go_back(out, step)?;
+    events::went_back(out, step, &gone)
 }
 
 /// A run from its first step with a trainer of the test's.
@@ -365,7 +378,9 @@ impl<'a> Fitting<'a> {
         if let Some(seconds) = self.clock.jump() {
             let message =
                 format!("the clock jumped by {seconds:.0} s; times before and after differ");
-            self.happen(&event(RunEventKind::ClockJump, step.step, message))?;
+            let hint =
+                Some("let the machine's clock be kept in step, by NTP for instance".to_owned());
+            self.happen(&RunEvent { hint, ..event(RunEventKind::ClockJump, step.step, message) })?;
         }
         Ok(())
     }

@@ -17,12 +17,13 @@ use sha2::{Digest, Sha256};
 use super::config::{Config, LossNormalisation};
 
 /// Settings that do not decide what comes out.
-const FREE: [&str; 14] = [
+const FREE: [&str; 15] = [
     "arms",
     "dataset",
     "model",
     "save_every",
     "keep_checkpoints",
+    "resume_from",
     "certificate_steps",
     "device",
     "ranks",

@@ -30,7 +30,7 @@ use crate::dataset::encode;
 use crate::dataset::shards::Shards;
 use crate::engine::{self, Device, Training, Weights};
 use crate::hint::Hinted;
-use crate::records::{Arm, Dataset};
+use crate::records::{Arm, Dataset, Run};
 use crate::stage;
 use crate::store::Store;
 
@@ -149,6 +149,37 @@ fn explained(error: engine::Error) -> anyhow::Error {
     }
 }
 
+/// Puts a run of the store back to its checkpoint after `step` steps: later checkpoints are deleted,
+/// and whoever trains it next makes their steps again.
+///
+/// # Errors
+/// If it has no such checkpoint, or something cannot be deleted or written.
+pub fn go_back(store: &Store, run: &Run, step: u64) -> anyhow::Result<()> {
+    let out = store.absolute(&run.path);
+    let gone = resume::go_back(&out, step)?;
+    events::went_back(&out, step, &gone)?;
+    store.drop_checkpoints_after(run.id, step)?;
+    Ok(())
+}
+
+/// The newest dataset of `arm` that `config` means: by its name, or one build of it by its hash.
+///
+/// # Errors
+/// If there is none.
+pub fn dataset_of(datasets: &[Dataset], config: &Config, arm: Arm) -> anyhow::Result<Dataset> {
+    let named = |dataset: &Dataset| {
+        let name = &config.dataset;
+        name.is_empty() || dataset.name == *name || dataset.hash == *name
+    };
+    let found = datasets.iter().find(|dataset| dataset.arm == arm && named(dataset));
+    found.cloned().with_context(|| {
+        Hinted::new(
+            format!("there is no {} dataset `{}`", arm.name(), config.dataset),
+            "build it first: thinkery dataset build",
+        )
+    })
+}
+
 /// The newest dataset of each arm, encoded.
 fn prepare(
     cx: &stage::Context,
@@ -156,21 +187,10 @@ fn prepare(
     model: &Path,
 ) -> anyhow::Result<Vec<(Dataset, Shards)>> {
     let datasets = cx.store.datasets()?;
-    let find = |arm: Arm| {
-        let wanted = |dataset: &&Dataset| {
-            dataset.arm == arm && (config.dataset.is_empty() || dataset.name == config.dataset)
-        };
-        datasets.iter().find(wanted).cloned().with_context(|| {
-            Hinted::new(
-                format!("there is no {} dataset `{}`", arm.name(), config.dataset),
-                "build it first: thinkery dataset build",
-            )
-        })
-    };
     let mut arms = Vec::new();
     for arm in &config.arms {
         cx.stop_requested()?;
-        let dataset = find(*arm)?;
+        let dataset = dataset_of(&datasets, config, *arm)?;
         cx.progress.set(0, 0, format!("encoding the {} examples", arm.name()));
         let encoding = config.encoding(cutoff(config, model)?);
         let note = format!("encoding the {} examples", arm.name());

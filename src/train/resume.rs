@@ -53,7 +53,16 @@ pub(super) fn folder(out: &Path, step: u64) -> PathBuf {
 pub(super) fn newest(out: &Path, run: &Identity) -> anyhow::Result<Option<(PathBuf, Progress)>> {
     let Some(step) = steps(out)?.pop() else { return Ok(None) };
     let dir = folder(out, step);
-    let progress = progress(&dir)?;
+    let progress = checked(&dir, run)?;
+    Ok(Some((dir, progress)))
+}
+
+/// How far the checkpoint in `dir` is.
+///
+/// # Errors
+/// If it belongs to another run, naming what is different, or cannot be read.
+pub(super) fn checked(dir: &Path, run: &Identity) -> anyhow::Result<Progress> {
+    let progress = progress(dir)?;
     if progress.run != *run {
         return Err(Hinted::new(
             format!(
@@ -65,7 +74,33 @@ pub(super) fn newest(out: &Path, run: &Identity) -> anyhow::Result<Option<(PathB
         )
         .into());
     }
-    Ok(Some((dir, progress)))
+    Ok(progress)
+}
+
+/// Makes the checkpoint after `step` steps the newest one of the run in `out`, and gives the steps of
+/// those deleted for it. The newest is deleted first: whatever ends this early leaves a run that can
+/// go on, or back.
+///
+/// # Errors
+/// If there is no such checkpoint, or a later one cannot be deleted.
+pub(super) fn go_back(out: &Path, step: u64) -> anyhow::Result<Vec<u64>> {
+    let known = steps(out)?;
+    if !known.contains(&step) {
+        let named: Vec<String> = known.iter().map(u64::to_string).collect();
+        let hint = match named.as_slice() {
+            [] => "there is none yet; leave out train.resume_from".to_owned(),
+            _ => format!("there are checkpoints after {} steps", named.join(", ")),
+        };
+        let message = format!("there is no checkpoint after {step} steps in `{}`", out.display());
+        return Err(Hinted::new(message, hint).into());
+    }
+    let later: Vec<u64> = known.into_iter().filter(|known| *known > step).collect();
+    for step in later.iter().rev() {
+        let dir = folder(out, *step);
+        fs::remove_dir_all(&dir)
+            .with_context(|| format!("could not delete `{}`", dir.display()))?;
+    }
+    Ok(later)
 }
 
 fn progress(dir: &Path) -> anyhow::Result<Progress> {
@@ -224,7 +259,8 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{Identity, Progress, folder, newest, prune, replace, steps};
+    use super::{Identity, Progress, folder, go_back, newest, prune, replace, steps};
+    use crate::hint;
 
     fn run(model: &str) -> Identity {
         let settings = [("learning_rate".to_owned(), 1e-3.into())].into();
@@ -275,6 +311,22 @@ mod tests {
         assert_eq!(prune(out.path(), 0).unwrap(), [0; 0]);
         assert_eq!(prune(out.path(), 2).unwrap(), [1, 3]);
         assert_eq!(steps(out.path()).unwrap(), [2, 4, 5]);
+    }
+
+    #[test]
+    fn going_back_leaves_the_checkpoint_and_those_before_it() {
+        let out = tempfile::tempdir().unwrap();
+        let error = go_back(out.path(), 4).unwrap_err();
+        assert!(hint::of(&error).unwrap().starts_with("there is none yet"), "{error:?}");
+        for step in [2, 4, 6, 8] {
+            checkpoint(out.path(), step, None);
+        }
+        let error = go_back(out.path(), 5).unwrap_err();
+        assert!(error.to_string().starts_with("there is no checkpoint after 5 steps in"));
+        assert_eq!(hint::of(&error), Some("there are checkpoints after 2, 4, 6, 8 steps"));
+        assert_eq!(go_back(out.path(), 4).unwrap(), [6, 8]);
+        assert_eq!(steps(out.path()).unwrap(), [2, 4]);
+        assert_eq!(go_back(out.path(), 4).unwrap(), [0; 0]);
     }
 
     #[test]

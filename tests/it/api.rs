@@ -795,3 +795,92 @@ fn sha256(text: &str) -> String {
 fn now() -> i64 {
     jiff::Timestamp::now().as_second()
 }
+
+#[tokio::test]
+async fn a_run_has_its_checkpoints_its_table_and_goes_on_from_any_of_them() {
+    let (house, cookie) = House::entered().await;
+    let arm = thinkery::records::Arm::Verified;
+    let mode = thinkery::records::Mode::Strict;
+    let dataset = house.store.add_dataset(("d", arm, mode), "0123456789", "datasets/d", &[]);
+    let config = serde_json::to_value(thinkery::train::Config::default()).unwrap();
+    let new = NewRun {
+        name: "verified".into(),
+        dataset_id: Some(dataset.unwrap().id),
+        config,
+        hash: "h".into(),
+        steps_total: 8,
+        path: "runs/verified".into(),
+    };
+    let run = house.store.add_run(&new).unwrap();
+    house.store.put_steps(run.id, &(0..8).map(step).collect::<Vec<_>>()).unwrap();
+    house.store.finish_run(run.id).unwrap();
+    let folder = house.dir.path().join("runs/verified");
+    for (at, loss) in [(4, 0.5), (6, 0.25), (8, 0.75)] {
+        let path = format!("runs/verified/checkpoint-{at}");
+        std::fs::create_dir_all(house.dir.path().join(&path).join("state")).unwrap();
+        let progress = json!({ "step": at, "loss": loss }).to_string();
+        std::fs::write(house.dir.path().join(&path).join("state/progress.json"), progress).unwrap();
+        let checkpoint = thinkery::records::Checkpoint { run_id: run.id, step: at, path };
+        house.store.add_checkpoint(&checkpoint).unwrap();
+    }
+    let path = format!("/api/v1/runs/{}", run.id);
+    let told = house.see(&path, &cookie).await;
+    let one = |at: usize| {
+        let checkpoint = &told["checkpoints"][at];
+        (checkpoint["step"].as_u64(), checkpoint["best"].as_bool(), checkpoint["bytes"].as_u64())
+    };
+    assert_eq!(
+        [0, 1].map(one),
+        [(Some(4), Some(false), Some(21)), (Some(6), Some(true), Some(22))]
+    );
+    assert!(told["command"].as_str().unwrap().contains("--examples 01234567 --out verified-again"));
+    let answer = house.get(&format!("{path}/steps.csv"), Some(&cookie)).await;
+    assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/csv; charset=utf-8");
+    let table = text_of(answer).await;
+    assert!(table.starts_with("step,epoch,loss,grad_norm,learning_rate,"), "{table}");
+    assert_eq!(table.lines().count(), 9);
+
+    let resume = async |from: u64| {
+        let answer =
+            house.post(&format!("{path}/resume"), Some(&cookie), json!({ "from": from })).await;
+        (answer.status(), json_of(answer).await)
+    };
+    let (status, refused) = resume(5).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(refused["error"]["hint"], "there are checkpoints after 4, 6, 8 steps");
+    let (status, job) = resume(6).await;
+    assert_eq!(status, StatusCode::OK, "{job}");
+    assert_eq!((&job["kind"], &job["config"]["arms"]), (&json!("train"), &json!(["verified"])));
+    assert_eq!(job["config"]["dataset"], "0123456789", "exactly what it began with");
+    assert!(folder.join("checkpoint-6").is_dir() && !folder.join("checkpoint-8").exists());
+    let told = house.see(&path, &cookie).await;
+    assert_eq!((&told["state"], &told["job_id"]), (&json!("running"), &job["id"]));
+    assert_eq!(told["checkpoints"].as_array().unwrap().len(), 2);
+    assert_eq!(told["events"][0]["kind"], "went_back");
+
+    let waits = house.job(JobKind::Train);
+    let (status, refused) = resume(4).await;
+    assert_eq!((status, &refused["error"]["code"]), (StatusCode::CONFLICT, &json!("at_work")));
+    assert!(waits.id.0 > 0 && folder.join("checkpoint-6").is_dir(), "nothing was deleted");
+}
+
+#[tokio::test]
+async fn an_example_is_asked_for_before_there_is_one() {
+    let (house, cookie) = House::entered().await;
+    let ask = async |recipe: &str, body: Value| {
+        let path = format!("/api/v1/recipes/{recipe}/example");
+        let answer = house.post(&path, Some(&cookie), body).await;
+        (answer.status(), json_of(answer).await["error"].take())
+    };
+    let (status, error) = ask("rehearsal", json!({ "row": 1 })).await;
+    assert_eq!((status, &error["code"]), (StatusCode::BAD_REQUEST, &json!("invalid")));
+    assert_eq!(error["message"], "there is no verified dataset `rehearsal`");
+    assert_eq!(error["hint"], "build it first: thinkery dataset build");
+    let (_, error) = ask("rehearsal", json!({ "row": 1, "arm": "best" })).await;
+    assert_eq!(error["hint"], "arms are verified and unverified");
+    let bad = json!({ "row": 1, "set": { "train.learning_rate": -1 } });
+    let (status, error) = ask("rehearsal", bad).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(error["message"].as_str().unwrap().contains("`train.learning_rate` is -1"), "{error}");
+    assert_eq!(ask("nothing", json!({ "row": 1 })).await.0, StatusCode::NOT_FOUND);
+}

@@ -4,6 +4,8 @@
 //! to examples that are too long. Follows LLaMA-Factory of February 2025
 //! (`data/processors/supervised.py`, `infer_seqlen`), which trained OpenThinker.
 
+mod shown;
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
@@ -25,6 +27,7 @@ use crate::records::{Dataset, TraceId};
 use crate::store::{Store, TraceFilter};
 
 pub use crate::chat::template::TemplateName;
+pub use shown::{Shown, Token, row_of_dataset};
 
 /// A chat template beside the tokenizer, where it is a file of its own.
 const JINJA: &str = "chat_template.jinja";

@@ -17,7 +17,7 @@ pub use kinds::{LossNormalisation, Method, NonFinite, Packing};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Name of the dataset whose arms are trained on, as `[dataset]` names it.
+    /// Name of the dataset whose arms are trained on, as `[dataset]` names it, or the hash of one.
     pub dataset: String,
     /// Which arms of it, one run each, named like the arm. Default: `["verified"]`.
     pub arms: Vec<Arm>,
@@ -107,6 +107,10 @@ pub struct Config {
     pub save_every: u64,
     /// How many of the newest checkpoints are kept; 0 = all.
     pub keep_checkpoints: u32,
+    /// Steps of the checkpoint to go back to. Later ones are deleted and their steps made again, each
+    /// time a run is started with it; without it, a run goes on from its newest. Default: not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume_from: Option<u64>,
     /// `stop` or `skip`.
     pub non_finite: NonFinite,
     /// Steps that are computed a second time the plain way, on a few examples, before a run begins:
@@ -157,6 +161,7 @@ impl Default for Config {
             train_on_prompt: false,
             save_every: 100,
             keep_checkpoints: 2,
+            resume_from: None,
             non_finite: NonFinite::Stop,
             certificate_steps: 2,
         }

@@ -7,3 +7,15 @@ const known: Record<string, string> = {
 }
 
 export const runColour = (name: string) => known[name] ?? 'var(--run-other)'
+
+const apart = [
+  'var(--run-verified)',
+  'var(--run-unverified)',
+  'var(--run-other)',
+  'var(--good)',
+  'var(--run-untrained)',
+  'var(--bad)',
+]
+
+/** A colour for each of several runs, whatever their names. */
+export const lineColour = (index: number) => apart[index % apart.length] ?? 'var(--text)'

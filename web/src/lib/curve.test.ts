@@ -21,15 +21,15 @@ test('lines with steps of their own share one axis', () => {
   const a = {
     name: 'a',
     steps: [
-      { step: 0, loss: 3 },
-      { step: 2, loss: 1 },
+      { step: 0, value: 3 },
+      { step: 2, value: 1 },
     ],
   }
   const b = {
     name: 'b',
     steps: [
-      { step: 1, loss: 2 },
-      { step: 2, loss: null },
+      { step: 1, value: 2 },
+      { step: 2, value: null },
     ],
   }
   expect(align([a, b])).toEqual({
@@ -43,8 +43,8 @@ test('lines with steps of their own share one axis', () => {
 
 test('a chart is told in a sentence', () => {
   const steps = [
-    { step: 0, loss: 3 },
-    { step: 1, loss: 1.25 },
+    { step: 0, value: 3 },
+    { step: 1, value: 1.25 },
   ]
   expect(sentence([{ name: 'verified', steps }])).toBe(
     'verified: loss fell from 3.00 to 1.25 over 2 steps.',

@@ -1,4 +1,4 @@
-/** What is done with a loss curve before it is drawn. */
+/** What is done with a curve before it is drawn. */
 
 /**
  * Exponential moving average with the start corrected (as Adam does), so that the first values are not
@@ -17,7 +17,7 @@ export function smooth(values: readonly (number | null)[], weight: number): (num
 
 export interface Line {
   name: string
-  steps: readonly { step: number; loss: number | null }[]
+  steps: readonly { step: number; value: number | null }[]
 }
 
 /** Lines with steps of their own, on one axis: uPlot wants every series over the same x. */
@@ -30,25 +30,29 @@ export function align(lines: readonly Line[]): { x: number[]; ys: (number | null
     const y = new Array<number | null>(x.length).fill(null)
     for (const s of line.steps) {
       const at = index.get(s.step)
-      if (at !== undefined) y[at] = s.loss !== null && Number.isFinite(s.loss) ? s.loss : null
+      if (at !== undefined) y[at] = s.value !== null && Number.isFinite(s.value) ? s.value : null
     }
     return y
   })
   return { x, ys }
 }
 
-/** The chart in a sentence, for those who cannot see it. */
-export function describe(lines: readonly Line[]): string {
-  const said = lines
+/** The chart in a sentence, for those who cannot see it; `what` is drawn, `said` writes a value. */
+export function describe(
+  lines: readonly Line[],
+  what = 'loss',
+  said: (value: number) => string = (value) => value.toFixed(2),
+): string {
+  const sentences = lines
     .map((line) => {
-      const finite = line.steps.filter((s) => s.loss !== null && Number.isFinite(s.loss))
+      const finite = line.steps.filter((s) => s.value !== null && Number.isFinite(s.value))
       const first = finite[0]
       const last = finite.at(-1)
       if (!first || !last) return ''
-      const way = (last.loss ?? 0) < (first.loss ?? 0) ? 'fell' : 'went'
+      const way = (last.value ?? 0) < (first.value ?? 0) ? 'fell' : 'went'
       const count = finite.length.toLocaleString('en')
-      return `${line.name}: loss ${way} from ${first.loss?.toFixed(2)} to ${last.loss?.toFixed(2)} over ${count} steps`
+      return `${line.name}: ${what} ${way} from ${said(first.value ?? 0)} to ${said(last.value ?? 0)} over ${count} steps`
     })
     .filter(Boolean)
-  return said.length ? said.join('; ') + '.' : 'No training step yet.'
+  return sentences.length ? sentences.join('; ') + '.' : 'No training step yet.'
 }

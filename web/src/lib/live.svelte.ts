@@ -5,7 +5,16 @@
  * at once; the snapshot is asked for again at most once a second while things change.
  */
 
-import { client, failure, take, type Failure, type Job, type News, type Status } from './api'
+import {
+  client,
+  failure,
+  take,
+  type Failure,
+  type Job,
+  type News,
+  type Status,
+  type StepNews,
+} from './api'
 import { connect, type Connection } from './connection'
 import { curves } from './curves.svelte'
 import type { StreamMessage } from './stream'
@@ -29,6 +38,9 @@ class Live {
   aliveAt = $state(Date.now())
   /** The time, for durations that grow; ticks once a second. */
   now = $state(Date.now())
+
+  /** Whoever follows the steps of a run. */
+  readonly onStep = new Set<(news: StepNews) => void>()
 
   #connection: Connection | undefined
   #clock: ReturnType<typeof setInterval> | undefined
@@ -128,7 +140,9 @@ class Live {
         this.soon()
         break
       case 'step':
-        if (!document.hidden) curves.hear(news.data)
+        if (document.hidden) break
+        curves.hear(news.data)
+        for (const hear of this.onStep) hear(news.data)
         break
       case 'counts':
         if (this.status) this.status = { ...this.status, counts: news.data }

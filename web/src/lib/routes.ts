@@ -6,6 +6,8 @@ export type Route =
   | { page: 'job'; id: number }
   | { page: 'verify' }
   | { page: 'train' }
+  | { page: 'run'; id: number }
+  | { page: 'compare'; ids: number[] }
   | { page: 'trace'; id: number }
   | { page: 'models' }
   | { page: 'chat' }
@@ -35,6 +37,17 @@ export function match(path: string): Route {
   if (parts.length === 2 && first === 'traces' && second && /^\d{1,15}$/.test(second)) {
     return { page: 'trace', id: Number(second) }
   }
+  if (parts.length === 2 && first === 'runs' && second && /^\d{1,15}$/.test(second)) {
+    return { page: 'run', id: Number(second) }
+  }
+  if (
+    parts.length === 2 &&
+    first === 'compare' &&
+    second &&
+    /^\d{1,15}(,\d{1,15})+$/.test(second)
+  ) {
+    return { page: 'compare', ids: [...new Set(second.split(',').map(Number))] }
+  }
   return { page: 'missing', path }
 }
 
@@ -50,6 +63,10 @@ export function title(route: Route): string {
       return 'Verify'
     case 'train':
       return 'Train'
+    case 'run':
+      return `Run ${route.id}`
+    case 'compare':
+      return 'Compare runs'
     case 'trace':
       return `Trace ${route.id}`
     case 'models':
