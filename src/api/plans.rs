@@ -73,7 +73,7 @@ pub(super) struct Forecast {
     pub hours: Option<f64>,
     /// What the GPUs cost for that long, in US dollars.
     pub cost_usd: Option<f64>,
-    /// What the memory of one GPU is for, the largest share of the model first; empty if unknown.
+    /// What the memory of one GPU is for; empty if unknown.
     pub device: Vec<Share>,
     /// The sum, in bytes.
     pub device_bytes: Option<u64>,
@@ -152,17 +152,7 @@ impl From<&recipe::Way> for Way {
 }
 
 fn shares(device: &recipe::DeviceBytes) -> Vec<Share> {
-    let parts = [
-        ("weights", device.weights),
-        ("gradients", device.gradients),
-        ("optimizer", device.optimizer),
-        ("activations", device.activations),
-        ("working set", device.working_set),
-        ("logits", device.logits),
-        ("gathered", device.gathered),
-        ("reserve", device.reserve),
-    ];
-    parts.map(|(name, bytes)| Share { name: name.to_owned(), bytes }).into()
+    device.parts().map(|(name, bytes)| Share { name: name.to_owned(), bytes }).into()
 }
 
 fn settings(plan: &Plan) -> Vec<Setting> {

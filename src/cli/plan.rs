@@ -114,17 +114,9 @@ fn forecast_text(forecast: &Forecast) -> String {
         size(device.map(|memory| memory.total)),
     );
     if let Some(device) = device {
-        let parts = [
-            ("weights", device.weights),
-            ("gradients", device.gradients),
-            ("optimizer", device.optimizer),
-            ("activations", device.activations),
-            ("working set", device.working_set),
-            ("logits", device.logits),
-            ("gathered", device.gathered),
-            ("reserve", device.reserve),
-        ];
-        text.extend(parts.map(|(name, bytes)| format!("  {name:<12} {}\n", units::bytes(bytes))));
+        text.extend(
+            device.parts().map(|(name, bytes)| format!("  {name:<12} {}\n", units::bytes(bytes))),
+        );
     }
     text += &format!(
         "host memory    {}\ndisk           {}\nfits           {fits}\n",

@@ -34,6 +34,7 @@ use crate::records::{Arm, Dataset, Run};
 use crate::stage;
 use crate::store::Store;
 
+pub use crate::engine::footprint::Shape;
 pub use crate::engine::{Keep, Offload, Precision, Shard, StateLayout};
 pub use batches::{Orders, Walk, permutation};
 pub use check::{cutoff, problems};

@@ -137,6 +137,7 @@ pub(super) fn changes(old: &Choice, new: &Choice) -> Vec<(&'static str, String)>
 mod tests {
     use super::*;
     use crate::recipe::forecast::memory::LOGITS_CHUNK;
+    use crate::recipe::forecast::shape::of_model;
 
     const ROOM: Room = Room { gpus: 8, usable: 76 << 30 };
 
@@ -154,7 +155,7 @@ mod tests {
 
     #[track_caller]
     fn check(model: &str, asked: Choice, room: Room, expected: &[(&str, &str)]) {
-        let shape = Shape::of_model(model).unwrap();
+        let shape = of_model(model).unwrap();
         let found = cheapest_change(&shape, asked, room).unwrap();
         let found: Vec<(&str, &str)> =
             found.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -179,7 +180,7 @@ mod tests {
 
     #[test]
     fn nothing_helps_a_model_whose_weights_do_not_fit() {
-        let shape = Shape::of_model("qwen2.5-32b").unwrap();
+        let shape = of_model("qwen2.5-32b").unwrap();
         let one = Room { gpus: 1, usable: 76 << 30 };
         assert_eq!(cheapest_change(&shape, choice(StateLayout::B, Keep::Inputs), one), None);
         assert_eq!(fastest(&shape, choice(StateLayout::B, Keep::Inputs), one), None);
@@ -193,18 +194,18 @@ mod tests {
             ("qwen2.5-32b", StateLayout::DPlus, Keep::Inputs),
         ];
         for (model, state, keep) in rows {
-            let shape = Shape::of_model(model).unwrap();
+            let shape = of_model(model).unwrap();
             let found = fastest(&shape, choice(state, Keep::Inputs), ROOM).unwrap();
             assert_eq!((found.keep, found.offload), (keep, Offload::None), "{model}");
         }
-        let shape = Shape::of_model("qwen2.5-32b").unwrap();
+        let shape = of_model("qwen2.5-32b").unwrap();
         let exact = fastest(&shape, choice(StateLayout::Dx, Keep::Inputs), ROOM).unwrap();
         assert_eq!(exact.offload, Offload::Activations);
     }
 
     #[test]
     fn logits_that_are_not_cut_into_chunks_take_what_was_computed() {
-        let shape = Shape::of_model("qwen2.5-32b").unwrap();
+        let shape = of_model("qwen2.5-32b").unwrap();
         let rows = table(&shape, choice(StateLayout::A, Keep::Inputs), ROOM);
         let expected = [
             ("A+", 120.7),

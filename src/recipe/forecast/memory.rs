@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use super::shape::Shape;
+use super::shape::{Shape, matrices, mlp, qkv};
 use crate::train::{Keep, Memory, Offload, Shard, StateLayout};
 
 /// Tokens of a chunk of logits where the recipe does not say.
@@ -43,6 +43,20 @@ pub struct DeviceBytes {
 }
 
 impl DeviceBytes {
+    /// What they are for, in the order of a plan.
+    pub fn parts(&self) -> [(&'static str, u64); 8] {
+        [
+            ("weights", self.weights),
+            ("gradients", self.gradients),
+            ("optimizer", self.optimizer),
+            ("activations", self.activations),
+            ("working set", self.working_set),
+            ("logits", self.logits),
+            ("gathered", self.gathered),
+            ("reserve", self.reserve),
+        ]
+    }
+
     /// What a run on the processor takes at its peak. Of the head and the layers only the larger counts:
     /// they are never worked on at the same time.
     pub(super) fn at_peak(memory: &Memory, peak: u64) -> Self {
@@ -101,8 +115,8 @@ impl Choice {
         match self.keep {
             Keep::Inputs => shape.hidden,
             // The input, what attention gives, the sum of both, and queries, keys and values.
-            Keep::Attention => 3 * shape.hidden + shape.qkv(),
-            Keep::All => 3 * shape.hidden + shape.qkv() + 2 * shape.feed_forward,
+            Keep::Attention => 3 * shape.hidden + qkv(shape),
+            Keep::All => 3 * shape.hidden + qkv(shape) + 2 * shape.feed_forward,
         }
     }
 
@@ -110,7 +124,7 @@ impl Choice {
     pub(super) fn repeated(&self, shape: &Shape) -> f64 {
         match self.keep {
             Keep::Inputs => 4.0 / 3.0,
-            Keep::Attention => 1.0 + shape.mlp() as f64 / shape.layer() as f64 / 3.0,
+            Keep::Attention => 1.0 + mlp(shape) as f64 / matrices(shape) as f64 / 3.0,
             Keep::All => 1.0,
         }
     }
@@ -150,14 +164,7 @@ impl Choice {
             reserve: RESERVE_BYTES,
             total: 0,
         };
-        bytes.total = bytes.weights
-            + bytes.gradients
-            + bytes.optimizer
-            + bytes.activations
-            + bytes.working_set
-            + bytes.logits
-            + bytes.gathered
-            + bytes.reserve;
+        bytes.total = bytes.parts().map(|(_, part)| part).iter().sum();
         bytes
     }
 
@@ -179,6 +186,7 @@ impl Choice {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shape::of_model;
     use super::*;
 
     const GIB: f64 = (1u64 << 30) as f64;
@@ -197,7 +205,7 @@ mod tests {
 
     #[track_caller]
     fn check(model: &str, choice: Choice, gib: f64) {
-        let shape = Shape::of_model(model).unwrap();
+        let shape = of_model(model).unwrap();
         let total = choice.device_bytes(&shape, 8).total as f64 / GIB;
         assert!((total - gib).abs() < 0.25, "{model} {choice:?}: {total} GiB, computed {gib}");
     }
@@ -233,7 +241,7 @@ mod tests {
             ("qwen2.5-32b", [10.0, 44.0, 152.0]),
         ];
         for (model, expected) in rows {
-            let shape = Shape::of_model(model).unwrap();
+            let shape = of_model(model).unwrap();
             for (keep, expected) in
                 [Keep::Inputs, Keep::Attention, Keep::All].into_iter().zip(expected)
             {
@@ -249,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_is_not_sharded_is_whole_on_every_gpu() {
-        let shape = Shape::of_model("qwen2.5-1.5b").unwrap();
+        let shape = of_model("qwen2.5-1.5b").unwrap();
         let parameters = shape.parameters();
         let of = |shard| Choice { shard, ..choice(StateLayout::A) }.device_bytes(&shape, 8);
         let states = |bytes: &DeviceBytes| [bytes.weights, bytes.gradients, bytes.optimizer];

@@ -15,7 +15,7 @@ use super::{Expected, Machine, Plan};
 use crate::train::{self, Offload};
 use choose::Room;
 use memory::Choice;
-use shape::Shape;
+use shape::{Shape, flops_per_token, of_model};
 
 pub use choose::{Row, Way};
 pub use memory::DeviceBytes;
@@ -74,7 +74,7 @@ pub(super) fn forecast(plan: &Plan, machine: &Machine) -> Forecast {
     let mut forecast = Forecast::default();
     count_tokens(plan, train, &mut forecast);
     let model = train.get("model").and_then(Value::as_str).unwrap_or_default();
-    let Some(shape) = Shape::of_model(model) else {
+    let Some(shape) = of_model(model) else {
         forecast.advice.push(format!("the shape of the model `{model}` is not known beforehand"));
         return forecast;
     };
@@ -104,7 +104,7 @@ pub(super) fn forecast(plan: &Plan, machine: &Machine) -> Forecast {
 /// The fastest way to train that fits these GPUs, as settings of `[train]` with their values. None if
 /// nothing fits, or it cannot be known.
 pub(super) fn fastest(train: &Value, machine: &Machine) -> Option<Vec<(&'static str, String)>> {
-    let shape = Shape::of_model(train.get("model")?.as_str()?)?;
+    let shape = of_model(train.get("model")?.as_str()?)?;
     let found = choose::fastest(&shape, choice(train), room(machine)?)?;
     Some(vec![("keep", found.keep.name().to_owned()), ("offload", found.offload.name().to_owned())])
 }
@@ -169,7 +169,7 @@ fn disk_bytes(train: &Value, shape: &Shape, choice: &Choice) -> u64 {
 fn count_hours(expected: Option<&Expected>, shape: &Shape, gpus: u64, forecast: &mut Forecast) {
     let (Some(tokens), Some(expected)) = (forecast.tokens, expected) else { return };
     let reached = H100_FLOPS * expected.utilisation * gpus as f64;
-    let hours = tokens as f64 * shape.flops_per_token(ATTENDED_TOKENS) / reached / 3_600.0;
+    let hours = tokens as f64 * flops_per_token(shape, ATTENDED_TOKENS) / reached / 3_600.0;
     forecast.hours = Some(hours);
     let price = expected.usd_per_gpu_hour;
     forecast.cost_usd = (price > 0.0).then_some(hours * gpus as f64 * price);
