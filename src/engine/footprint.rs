@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{Keep, Memory, Precision, Shard, StateLayout, Training};
+use super::{Keep, Lora, Memory, Precision, Shard, StateLayout, Training};
 
 /// The sizes of a model that decide how much memory it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +102,32 @@ impl Shape {
         self.layers * self.layer() + tables * self.table() + self.hidden
     }
 
+    /// Rows and columns of a layer's weight that can have adapters. None if there is no such weight.
+    fn target(&self, name: &str) -> Option<[u64; 2]> {
+        Some(match name {
+            "q_proj" => [self.query, self.hidden],
+            "k_proj" | "v_proj" => [self.key, self.hidden],
+            "o_proj" => [self.hidden, self.query],
+            "gate_proj" | "up_proj" => [self.feed_forward, self.hidden],
+            "down_proj" => [self.hidden, self.feed_forward],
+            _ => return None,
+        })
+    }
+
+    /// Numbers in all weights that have adapters, and in the adapters.
+    pub fn adapted(&self, lora: &Lora) -> [u64; 2] {
+        let targets = lora.targets.iter().filter_map(|name| self.target(name));
+        targets.fold([0, 0], |[under, own], [rows, columns]| {
+            let adapters = lora.rank as u64 * (rows + columns);
+            [under + self.layers * rows * columns, own + self.layers * adapters]
+        })
+    }
+
+    /// Numbers that are trained.
+    pub fn trained(&self, lora: Option<&Lora>) -> u64 {
+        lora.map_or(self.parameters(), |lora| self.adapted(lora)[1])
+    }
+
     /// Numbers of a token that the first half of a layer keeps for its backward: input, normed input,
     /// queries, keys and values, what was attended to, and the output.
     fn first_half_kept(&self) -> u64 {
@@ -125,12 +151,35 @@ pub fn bytes_per_number(layout: StateLayout) -> [u64; 3] {
     }
 }
 
-/// What all ranks together take, by kind, whole weights trained. `logits` and `working_set` are not
-/// needed at the same time: the most that there is at once is [`peak`].
+/// Bytes of a checkpoint's weights, and of its largest file: the optimizer's state. A checkpoint is as
+/// exact as the layout; halves that make one f32 are written as that. Adapters are written with the
+/// weights under them.
+pub fn checkpoint(shape: &Shape, training: &Training) -> [u64; 2] {
+    let [weight, _, moments] = bytes_per_number(training.state);
+    match &training.lora {
+        None => [shape.parameters() * weight, shape.parameters() * moments],
+        Some(lora) => {
+            let [under, own] = shape.adapted(lora);
+            [shape.parameters() * 4, under * weight + own * (weight + moments)]
+        }
+    }
+}
+
+/// Bytes of the finished model.
+pub fn finished(shape: &Shape, training: &Training) -> u64 {
+    let narrow = training.precision == Precision::Bf16
+        || training.state == StateLayout::B && training.lora.is_none();
+    shape.parameters() * if narrow { 2 } else { 4 }
+}
+
+/// What all ranks together take, by kind. `logits` and `working_set` are not needed at the same time:
+/// the most that there is at once is [`peak`].
 pub fn predict(shape: &Shape, training: &Training, load: &Load) -> Memory {
     let Load { ranks, tokens, .. } = *load;
     let [weight, gradient, moments] = bytes_per_number(training.state);
-    let (numbers, computed) = (shape.parameters(), load.computed_bytes);
+    let (trained, computed) = (shape.trained(training.lora.as_ref()), load.computed_bytes);
+    let adapters = if training.lora.is_some() { trained } else { 0 };
+    let numbers = shape.parameters() + adapters;
     let copies = |whole: bool| if whole { ranks } else { 1 };
     let whole_weights = training.shard != Shard::Parameters;
     let whole_gradients = matches!(training.shard, Shard::None | Shard::Optimizer);
@@ -153,8 +202,8 @@ pub fn predict(shape: &Shape, training: &Training, load: &Load) -> Memory {
     };
     Memory {
         weights: numbers * (weight * copies(whole_state) + if copied { copy * ranks } else { 0 }),
-        gradients: numbers * gradient * copies(whole_gradients),
-        optimizer: numbers * moments * copies(whole_state),
+        gradients: trained * gradient * copies(whole_gradients),
+        optimizer: trained * moments * copies(whole_state),
         activations: kept + shape.hidden * tokens * ranks * computed,
         working_set: working_set(shape, training.keep, load),
         logits: logits(shape, training, load),

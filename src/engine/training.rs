@@ -313,12 +313,18 @@ pub struct Memory {
 
 /// A model and its state at one moment.
 pub trait Snapshot: Send {
-    /// Writes `config.json`, `generation_config.json` and `model.safetensors` into `dir`. Tokenizer
-    /// files are the caller's.
+    /// Writes the exact weights into `dir`: `config.json`, `generation_config.json`, safetensors of at
+    /// most 5 GB each, and their index. Tokenizer files are the caller's.
     ///
     /// # Errors
     /// If a file cannot be written.
     fn save_model(&self, dir: &Path) -> Result<()>;
+
+    /// The same with the numbers that are computed with: bf16 where that is the precision.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    fn export(&self, dir: &Path) -> Result<()>;
 
     /// Writes the optimizer's state into `dir`; with the model's files it is all that a resumed run
     /// needs to be bit for bit the same.

@@ -14,7 +14,7 @@ use super::resume::{self, Progress};
 use super::save::{self, Save, Saved, Saver};
 use super::schedule::Plan;
 use super::weigh::{self, Batch};
-use super::{certificate, check, explained, step};
+use super::{certificate, check, explained, memory, step};
 use crate::dataset::pack::{Cost, Limits, Spread, spread};
 use crate::dataset::shards::Shards;
 use crate::engine::{self, Trainer, Weights};
@@ -123,7 +123,7 @@ pub fn fit(
     let mut fitting = Fitting::new(task, (run, first), observer)?;
     fitting.begin(first)?;
     let mut trainer = open(&task, resumed.as_ref())?;
-    save::rehearse(task.out, trainer.info().parameters)?;
+    save::rehearse(task.out, memory::checkpoint(task.model, &task.config.training())?)?;
     fitting.all(trainer.as_mut(), stop)?;
     resume::save_final(trainer.snapshot()?.as_ref(), task.model, task.out)
 }

@@ -1,10 +1,15 @@
 //! What a run on the processor will take of its memory, before it begins.
 
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
 use serde_json::Value;
 
 use super::Config;
 pub use crate::engine::Memory;
+use crate::engine::Training;
 use crate::engine::footprint::{self, Load, Shape};
+pub use footprint::{checkpoint as checkpoint_bytes, finished as finished_bytes};
 
 /// What all ranks of a run on the processor take together, and the most that there is of it at once,
 /// in bytes. A micro-batch is counted as full.
@@ -18,6 +23,19 @@ pub fn on_processor(config: &Config, model: &Value) -> Result<(Memory, u64), Str
     let load = Load { ranks, tokens, trained: tokens, longest: tokens, computed_bytes: 4 };
     let memory = footprint::predict(&shape, &config.training(), &load);
     Ok((memory, footprint::peak(&memory)))
+}
+
+/// Bytes of the weights and of the state of a checkpoint of the model in a folder.
+///
+/// # Errors
+/// If its `config.json` cannot be read.
+pub(super) fn checkpoint(model: &Path, training: &Training) -> anyhow::Result<[u64; 2]> {
+    let path = model.join("config.json");
+    let text = std::fs::read_to_string(&path);
+    let named = || format!("could not read `{}`", path.display());
+    let config: Value = serde_json::from_str(&text.with_context(named)?).with_context(named)?;
+    let shape = Shape::parse(&config).map_err(|why| anyhow!("`{}`: {why}", path.display()))?;
+    Ok(footprint::checkpoint(&shape, training))
 }
 
 fn positions(model: &Value) -> u64 {

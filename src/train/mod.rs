@@ -28,19 +28,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::encode;
 use crate::dataset::shards::Shards;
-use crate::engine::{self, Device, Training, Weights};
+use crate::engine::{self, Device, Weights};
 use crate::hint::Hinted;
 use crate::records::{Arm, Dataset, Run};
 use crate::stage;
 use crate::store::Store;
 
 pub use crate::engine::footprint::Shape;
-pub use crate::engine::{Keep, Offload, Precision, Shard, StateLayout};
+pub use crate::engine::{Keep, Lora, Offload, Precision, Shard, StateLayout, Training};
 pub use batches::{Orders, Walk, permutation};
 pub use check::{cutoff, problems};
 pub use config::{Config, LossNormalisation, Method, NonFinite, Packing};
 pub use fit::{Observer, Task, fit, steps};
-pub use memory::{Memory, on_processor};
+pub use memory::{Memory, checkpoint_bytes, finished_bytes, on_processor};
 pub use schedule::{Plan, Schedule};
 
 /// Name of the model before any training, in the score table.
@@ -135,9 +135,13 @@ pub fn ensure_weights(model: &Path, config: &Config) -> anyhow::Result<()> {
         .tempdir_in(model)
         .with_context(|| format!("could not write into `{}`", model.display()))?;
     trainer.snapshot()?.save_model(unfinished.path())?;
-    for name in ["config.json", "generation_config.json", "model.safetensors"] {
-        std::fs::rename(unfinished.path().join(name), model.join(name))
-            .with_context(|| format!("could not write `{}`", model.join(name).display()))?;
+    // The index last: with it the weights are there.
+    let mut names: Vec<_> = std::fs::read_dir(unfinished.path())?.collect::<Result<_, _>>()?;
+    names.sort_by_key(|entry| entry.file_name().to_string_lossy().ends_with(".index.json"));
+    for entry in names {
+        let path = model.join(entry.file_name());
+        std::fs::rename(entry.path(), &path)
+            .with_context(|| format!("could not write `{}`", path.display()))?;
     }
     Ok(())
 }

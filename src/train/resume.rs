@@ -170,7 +170,7 @@ pub(super) fn save(
 /// If a file cannot be written.
 pub(super) fn save_final(snapshot: &dyn Snapshot, model: &Path, out: &Path) -> anyhow::Result<()> {
     replace(&out.join(FINAL), |dir| {
-        snapshot.save_model(dir)?;
+        snapshot.export(dir)?;
         copy_companions(model, dir)
     })
 }

@@ -15,12 +15,6 @@ use super::resume::{self, Progress};
 use crate::engine::Snapshot;
 use crate::hint::Hinted;
 
-/// Bytes of a trained number in a checkpoint at most: an f32 weight and two f32 moments.
-const STATE_BYTES: u64 = 12;
-
-/// Of these, what lies in the largest file: the moments.
-const LARGEST_FILE_BYTES: u64 = 8;
-
 /// What became of a checkpoint.
 #[derive(Debug)]
 pub(super) struct Saved {
@@ -87,23 +81,23 @@ impl Drop for Saver {
     }
 }
 
-/// Makes sure, before the first step, that a checkpoint of so many trained numbers can be written
-/// into `out`: a file as large as the largest, and room for all of it.
+/// Makes sure, before the first step, that a checkpoint can be written into `out`: a file as large as
+/// the largest, and room for all of it; of so many bytes of weights and of the optimizer's state.
 ///
 /// # Errors
 /// If the folder cannot be written, a file cannot be as large, or there is too little room.
-pub(super) fn rehearse(out: &Path, parameters: u64) -> anyhow::Result<()> {
+pub(super) fn rehearse(out: &Path, [weights, state]: [u64; 2]) -> anyhow::Result<()> {
     let named = || format!("could not make room for a checkpoint in `{}`", out.display());
     let write = || -> anyhow::Result<()> {
         let probe = tempfile::Builder::new().prefix(".room-").tempfile_in(out)?;
         // No byte is written, but a limit on the size of files speaks up.
-        probe.as_file().set_len(parameters * LARGEST_FILE_BYTES)?;
+        probe.as_file().set_len(state)?;
         Ok(())
     };
     write().with_context(named)?;
     let space = rustix::fs::statvfs(out).with_context(named)?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
-    let needed = parameters * STATE_BYTES;
+    let needed = weights + state;
     ensure!(
         free >= needed,
         Hinted::new(

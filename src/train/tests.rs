@@ -107,6 +107,10 @@ impl Snapshot for Copied {
         written.map_err(|source| Error::Io { path: path.display().to_string(), source })
     }
 
+    fn export(&self, dir: &Path) -> Result<()> {
+        self.save_model(dir)
+    }
+
     fn save_state(&self, _dir: &Path) -> Result<()> {
         Ok(())
     }

@@ -23,7 +23,7 @@ use crate::Result;
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 
 /// Which file holds which tensor, where there are several.
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// The mapped weight files of a folder.
 pub(crate) struct Shards {
@@ -188,7 +188,7 @@ fn check_copy(tied: bool, found: &BTreeMap<String, Found<'_>>) -> Result<(), Str
 }
 
 #[expect(unsafe_code, reason = "a memory map is the only way not to read weights twice")]
-fn map(file: &File) -> std::io::Result<Mmap> {
+pub(crate) fn map(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: the map is read-only and lives for the load; nobody else is meant to write a model
     // in place (we rename), and a file cut off meanwhile ends the process, not memory safety.
     unsafe { Mmap::map(file) }

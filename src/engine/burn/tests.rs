@@ -10,7 +10,7 @@ use super::device::{self, Place};
 use super::generator::BurnGenerator;
 use super::ops::Kernels;
 use super::trainer::BurnTrainer;
-use super::weights::{Model, convert};
+use super::weights::{FILE_BYTES, Model, convert};
 use crate::{
     Adam, Device, Error, IGNORE, Result, Room, Sequence, Trainer, Training, Weighted, Weights,
 };
@@ -131,11 +131,16 @@ fn fused_and_plain_operations_agree() {
     }
 }
 
+/// Saves a model as it is.
+fn saved(model: &Model, dir: &Path) {
+    model.save(dir, FILE_BYTES, |one| model.bits(one)).unwrap();
+}
+
 /// Saves a small model, spoils the folder, and gives the error.
 #[track_caller]
 fn check_bad(spoil: impl FnOnce(&Path), expected: &str) {
     let dir = tempfile::tempdir().unwrap();
-    Model::random(&config(4, 2, true), 5).unwrap().save(dir.path()).unwrap();
+    saved(&Model::random(&config(4, 2, true), 5).unwrap(), dir.path());
     spoil(dir.path());
     match BurnGenerator::open(vec![place()], dir.path(), Room::default()) {
         Err(Error::BadModel { message, .. }) => {
@@ -217,11 +222,20 @@ fn shard(dir: &Path) {
 
 #[test]
 fn a_model_in_shards_is_the_same_model() {
-    let dir = tempfile::tempdir().unwrap();
     let model = Model::random(&config(4, 2, false), 5).unwrap();
-    model.save(dir.path()).unwrap();
-    shard(dir.path());
-    assert_eq!(Model::load(dir.path()).unwrap().values, model.values);
+    let bytes = 4 * model.values.iter().map(Vec::len).sum::<usize>();
+    for (most, files) in [(FILE_BYTES, 1..=1), (bytes / 3, 4..=9), (1, 27..=27)] {
+        let dir = tempfile::tempdir().unwrap();
+        model.save(dir.path(), most, |one| model.bits(one)).unwrap();
+        let index = fs::read(dir.path().join("model.safetensors.index.json")).unwrap();
+        let index: Value = serde_json::from_slice(&index).unwrap();
+        assert_eq!(index["metadata"]["total_size"], bytes);
+        let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let weights = |name: &std::ffi::OsString| name.to_str().unwrap().ends_with(".safetensors");
+        let found = names.filter(weights).count();
+        assert!(files.contains(&found), "{found} files of at most {most} bytes");
+        assert_eq!(Model::load(dir.path()).unwrap().values, model.values);
+    }
 }
 
 #[test]
@@ -276,7 +290,7 @@ fn a_diverged_model_stops_before_its_weights_change() {
     let dir = tempfile::tempdir().unwrap();
     let mut model = Model::random(&config(4, 2, true), 5).unwrap();
     model.values[0].fill(f32::INFINITY);
-    model.save(dir.path()).unwrap();
+    saved(&model, dir.path());
     let mut trainer = open(place(), Weights::Folder(dir.path()));
     let result = accumulate(&mut trainer, &sequences(&[9]), 1.0);
     assert!(matches!(result, Err(Error::NotFinite { what: "loss" })), "{result:?}");

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::architectures::{self, HfConfig};
 use super::decoder::DecoderConfig;
-use super::files;
-use super::parameters::{Start, file_tensors, parameters};
-use super::shards::{Shards, WEIGHTS, check, read_json};
+use super::files::{self, Bits};
+use super::parameters::{FileTensor, Start, file_tensors, parameters};
+use super::shards::{INDEX, Shards, WEIGHTS, check, read_json};
 use super::source::Source;
 use crate::dummy;
 use crate::{Error, ModelInfo, Result, memory};
@@ -97,21 +97,45 @@ impl Model {
         Ok(Self { config, info, original: original.clone(), generation, values: Vec::new() })
     }
 
-    /// Writes `config.json`, `generation_config.json` and `model.safetensors`, each whole or not.
-    pub(crate) fn save(&self, dir: &Path) -> Result<()> {
+    /// Writes `config.json`, `generation_config.json` and the weights in files of at most
+    /// `file_bytes`, with an index of them. Each file is there whole or not at all, the index last.
+    /// Weights come from `bits`, tensor by tensor.
+    pub(crate) fn save<'a>(
+        &self,
+        dir: &Path,
+        file_bytes: usize,
+        bits: impl Fn(&FileTensor) -> Bits<'a>,
+    ) -> Result<()> {
         files::create_dir(dir)?;
-        let tensors: Vec<files::NamedTensor<'_>> = file_tensors(&self.config)
-            .into_iter()
-            .map(|tensor| files::NamedTensor {
-                values: &self.values[tensor.parameter][tensor.elements.clone()],
-                name: tensor.name,
-                shape: tensor.shape,
-            })
-            .collect();
-        files::write_safetensors(&dir.join(WEIGHTS), &tensors, &[("format", "pt")])?;
-        let config = architectures::written(&self.original, &self.config);
+        let named = |tensor: FileTensor| files::NamedTensor {
+            bits: bits(&tensor),
+            name: tensor.name,
+            shape: tensor.shape,
+        };
+        let tensors: Vec<files::NamedTensor<'_>> =
+            file_tensors(&self.config).into_iter().map(named).collect();
+        let bytes: usize = tensors.iter().map(|tensor| tensor.bits.bytes()).sum();
+        let dtype = tensors.first().map_or(Dtype::F32, |tensor| tensor.bits.dtype());
+        let (shards, mut map) = (in_files(tensors, file_bytes), serde_json::Map::new());
+        for (at, tensors) in shards.iter().enumerate() {
+            let name = match shards.len() {
+                1 => WEIGHTS.to_owned(),
+                files => format!("model-{:05}-of-{files:05}.safetensors", at + 1),
+            };
+            files::write_safetensors(&dir.join(&name), tensors, &[("format", "pt")])?;
+            map.extend(tensors.iter().map(|tensor| (tensor.name.clone(), json!(name))));
+        }
+        let config = architectures::written(&self.original, &self.config, dtype);
         files::write_json(&dir.join(CONFIG), &config)?;
-        files::write_json(&dir.join(GENERATION_CONFIG), &self.generation_config())
+        files::write_json(&dir.join(GENERATION_CONFIG), &self.generation_config())?;
+        let index = json!({"metadata": {"total_size": bytes}, "weight_map": map});
+        files::write_json(&dir.join(INDEX), &index)
+    }
+
+    /// The weights that are here, as f32.
+    #[cfg(test)]
+    pub(crate) fn bits(&self, tensor: &FileTensor) -> Bits<'_> {
+        Bits::F32(&self.values[tensor.parameter][tensor.elements.clone()])
     }
 
     /// The one that the model came with, or at least the ids that end an answer.
@@ -128,6 +152,25 @@ impl Model {
         fields.insert("eos_token_id".to_owned(), json!(self.info.eos_ids));
         Value::Object(fields)
     }
+}
+
+/// Bytes of a file of weights, as transformers cuts them.
+pub(crate) const FILE_BYTES: usize = 5_000_000_000;
+
+/// Tensors in order, as many in a file as it may have; at least one.
+fn in_files(tensors: Vec<files::NamedTensor<'_>>, most: usize) -> Vec<Vec<files::NamedTensor<'_>>> {
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    for tensor in tensors {
+        let own = tensor.bits.bytes();
+        if all.is_empty() || bytes + own > most {
+            (bytes, _) = (0, all.push(Vec::new()));
+        }
+        bytes += own;
+        if let Some(last) = all.last_mut() {
+            last.push(tensor);
+        }
+    }
+    all
 }
 
 fn allocate(config: &DecoderConfig) -> Vec<Vec<f32>> {

@@ -5,7 +5,7 @@
 use serde_json::json;
 use thinkery_engine::footprint::{Load, Shape, peak, predict};
 use thinkery_engine::{
-    Adam, Device, IGNORE, Keep, Sequence, Shard, StateLayout, Training, Weighted, Weights,
+    Adam, Device, IGNORE, Keep, Lora, Sequence, Shard, StateLayout, Training, Weighted, Weights,
     open_trainer,
 };
 
@@ -30,7 +30,7 @@ fn what_was_predicted_is_what_it_takes() {
     let batch = [sequence(TOKENS * 2 / 3), sequence(TOKENS / 3)];
     let trained: usize = batch.iter().map(Sequence::trained_tokens).sum();
     let mut worst = 0.0_f64;
-    for (ranks, shard, keep, state) in [
+    let full = [
         (1, Shard::Parameters, Keep::Inputs, StateLayout::APlus),
         (1, Shard::Parameters, Keep::Attention, StateLayout::APlus),
         (1, Shard::Parameters, Keep::All, StateLayout::APlus),
@@ -40,8 +40,19 @@ fn what_was_predicted_is_what_it_takes() {
         (2, Shard::None, Keep::Inputs, StateLayout::APlus),
         (4, Shard::Gradients, Keep::Attention, StateLayout::Dx),
         (2, Shard::Optimizer, Keep::Inputs, StateLayout::A),
-    ] {
-        let training = Training { shard, keep, state, ..Training::from(Adam::default()) };
+    ];
+    let adapted = [
+        (1, Shard::Parameters, Keep::Inputs, StateLayout::APlus),
+        (2, Shard::Parameters, Keep::All, StateLayout::B),
+        (2, Shard::Optimizer, Keep::Attention, StateLayout::APlus),
+    ];
+    let targets = ["q_proj", "v_proj", "down_proj"].map(str::to_owned).to_vec();
+    let lora = Lora { rank: 8, alpha: 16.0, targets };
+    let full = full.map(|one| (one, None));
+    let adapted = adapted.map(|one| (one, Some(&lora)));
+    for ((ranks, shard, keep, state), lora) in full.into_iter().chain(adapted) {
+        let training =
+            Training { shard, keep, state, lora: lora.cloned(), ..Training::from(Adam::default()) };
         let load = Load {
             ranks: ranks as u64,
             tokens: TOKENS as u64,
@@ -64,7 +75,9 @@ fn what_was_predicted_is_what_it_takes() {
         let (measured, most) = (trainer.memory(), trainer.peak_memory_bytes());
         let ratio = peak(&predicted) as f64 / most as f64;
         worst = worst.max((ratio - 1.0).abs());
-        println!("{ranks} ranks, {shard}, {keep}, {state}: {} of {most} bytes", peak(&predicted));
+        let adapters = if lora.is_some() { ", adapters" } else { "" };
+        let said = peak(&predicted);
+        println!("{ranks} ranks, {shard}, {keep}, {state}{adapters}: {said} of {most} bytes");
         println!("  predicted {predicted:?}\n  measured  {measured:?}");
         assert_eq!(
             (predicted.weights, predicted.optimizer),

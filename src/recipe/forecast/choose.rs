@@ -150,6 +150,7 @@ mod tests {
             half: true,
             tokens: 16_384,
             chunk: LOGITS_CHUNK,
+            adapters: 0,
         }
     }
 

@@ -16,6 +16,9 @@ pub(super) const LOGITS_CHUNK: u64 = 1_024;
 /// CUDA context, NCCL buffers and fragmentation.
 const RESERVE_BYTES: u64 = 3 << 30;
 
+/// The process itself: code, tokenizer, examples of a step, buffers of files.
+const HOST_BYTES: u64 = 4 << 30;
+
 /// Layers that are gathered at a time: one is computed, the next is under way.
 const GATHERED_LAYERS: u64 = 2;
 
@@ -88,6 +91,8 @@ pub(super) struct Choice {
     pub(super) tokens: u64,
     /// Tokens of a chunk of logits.
     pub(super) chunk: u64,
+    /// Numbers of the adapters that are trained in the place of whole weights; 0 if those are.
+    pub(super) adapters: u64,
 }
 
 /// Bytes per trained number: weight, gradient, the optimizer's. In f32 the master is the weight.
@@ -131,8 +136,10 @@ impl Choice {
 
     /// The bytes of each of `ranks` GPUs.
     pub(super) fn device_bytes(&self, shape: &Shape, ranks: u64) -> DeviceBytes {
-        let parameters = shape.parameters();
+        let number = if self.half { 2 } else { 4 };
         let [weight, gradient, optimizer] = state_bytes(self.state, self.half);
+        let frozen = if self.adapters > 0 { number * shape.parameters() } else { 0 };
+        let trained = self.trained(shape);
         let share = |sharded: bool| if sharded { ranks.max(1) } else { 1 };
         let (weights_cut, gradients_cut, optimizer_cut) = match self.shard {
             Shard::None => (false, false, false),
@@ -140,7 +147,6 @@ impl Choice {
             Shard::Gradients => (false, true, true),
             Shard::Parameters => (true, true, true),
         };
-        let number = if self.half { 2 } else { 4 };
         let buckets = GATHERED_LAYERS * shape.layer() + shape.table();
         let gathered = [weights_cut, gradients_cut].iter().filter(|cut| **cut).count() as u64;
         let layers_here = match self.offload {
@@ -149,13 +155,11 @@ impl Choice {
         };
         let width = 3 * shape.feed_forward + 8 * shape.hidden;
         let mut bytes = DeviceBytes {
-            weights: weight * parameters / share(weights_cut),
-            gradients: gradient * parameters / share(gradients_cut),
+            weights: (weight * trained + frozen) / share(weights_cut),
+            gradients: gradient * trained / share(gradients_cut),
             optimizer: match self.offload {
                 Offload::Optimizer => 0,
-                Offload::None | Offload::Activations => {
-                    optimizer * parameters / share(optimizer_cut)
-                }
+                Offload::None | Offload::Activations => optimizer * trained / share(optimizer_cut),
             },
             activations: number * self.tokens * self.kept(shape) * layers_here,
             working_set: number * self.tokens * width,
@@ -168,15 +172,21 @@ impl Choice {
         bytes
     }
 
-    /// Bytes of the host: shards being read or written twice, and what is offloaded.
-    pub(super) fn host_bytes(&self, shape: &Shape, ranks: u64) -> u64 {
-        // The streaming exporter holds a shard of 5 GB twice; the loader as well.
-        let files = 20 << 30;
+    /// Numbers that are trained.
+    fn trained(&self, shape: &Shape) -> u64 {
+        if self.adapters > 0 { self.adapters } else { shape.parameters() }
+    }
+
+    /// Bytes of the host: the model while it is loaded, in f32, or a copy of what a checkpoint writes
+    /// (`checkpoint` bytes), and what is offloaded.
+    pub(super) fn host_bytes(&self, shape: &Shape, ranks: u64, checkpoint: u64) -> u64 {
         let number = if self.half { 2 } else { 4 };
-        files
+        let once = checkpoint.max(4 * shape.parameters());
+        HOST_BYTES
+            + once
             + match self.offload {
                 Offload::None => 0,
-                Offload::Optimizer => state_bytes(self.state, self.half)[2] * shape.parameters(),
+                Offload::Optimizer => state_bytes(self.state, self.half)[2] * self.trained(shape),
                 Offload::Activations => {
                     ranks * number * self.tokens * self.kept(shape) * shape.layers
                 }
@@ -200,6 +210,7 @@ mod tests {
             half: true,
             tokens: 16_384,
             chunk: LOGITS_CHUNK,
+            adapters: 0,
         }
     }
 
@@ -268,5 +279,21 @@ mod tests {
         assert_eq!(states(&of(Shard::Gradients)), [all[0], eighth[1], eighth[2]]);
         assert_eq!(states(&of(Shard::Parameters)), eighth);
         assert_eq!(of(Shard::None).gathered, 0);
+    }
+
+    #[test]
+    fn adapters_cost_what_is_trained_and_the_rest_only_its_weights() {
+        let shape = of_model("qwen2.5-7b").unwrap();
+        let adapters = 20_185_088;
+        let lora = crate::train::Lora {
+            rank: 8,
+            alpha: 16.0,
+            targets: crate::train::Config::default().lora_targets,
+        };
+        assert_eq!(shape.trained(Some(&lora)), adapters, "as PEFT counts them");
+        let choice = Choice { adapters, ..choice(StateLayout::APlus) };
+        let bytes = choice.device_bytes(&shape, 8);
+        assert_eq!(bytes.weights, (2 * adapters + 2 * shape.parameters()) / 8);
+        assert_eq!([bytes.gradients, bytes.optimizer], [4, 12].map(|b| b * adapters / 8));
     }
 }

@@ -79,14 +79,16 @@ pub(super) fn forecast(plan: &Plan, machine: &Machine) -> Forecast {
         return forecast;
     };
     let parameters = shape.parameters();
-    let choice = choice(train);
+    let choice = choice(train, &shape);
     forecast.parameters = Some(parameters);
+    let training = training(train);
+    let checkpoint: u64 = train::checkpoint_bytes(&shape, &training).iter().sum();
+    forecast.memory.disk_bytes =
+        Some(checkpoint * (kept(train) + 1) + train::finished_bytes(&shape, &training));
     if train.get("device").and_then(Value::as_str) == Some("cpu") {
-        forecast.memory.disk_bytes = Some(disk_bytes(train, &shape, &choice));
         on_processor(train, model, machine, &mut forecast);
         return forecast;
     }
-    forecast.memory.disk_bytes = Some(disk_bytes(train, &shape, &choice));
     if machine.gpus == 0 {
         forecast.fits = Some(false);
         forecast.advice.push("there is no GPU here; plan for some with `--devices 8`".into());
@@ -94,7 +96,7 @@ pub(super) fn forecast(plan: &Plan, machine: &Machine) -> Forecast {
     }
     let gpus = machine.gpus as u64;
     count_hours(plan.expected.as_ref(), &shape, gpus, &mut forecast);
-    forecast.memory.host_bytes = Some(choice.host_bytes(&shape, gpus));
+    forecast.memory.host_bytes = Some(choice.host_bytes(&shape, gpus, checkpoint));
     let device = choice.device_bytes(&shape, gpus);
     judge(&device, (&shape, choice), machine, &mut forecast);
     forecast.memory.device_bytes = Some(device);
@@ -105,7 +107,7 @@ pub(super) fn forecast(plan: &Plan, machine: &Machine) -> Forecast {
 /// nothing fits, or it cannot be known.
 pub(super) fn fastest(train: &Value, machine: &Machine) -> Option<Vec<(&'static str, String)>> {
     let shape = of_model(train.get("model")?.as_str()?)?;
-    let found = choose::fastest(&shape, choice(train), room(machine)?)?;
+    let found = choose::fastest(&shape, choice(train, &shape), room(machine)?)?;
     Some(vec![("keep", found.keep.name().to_owned()), ("offload", found.offload.name().to_owned())])
 }
 
@@ -140,8 +142,30 @@ fn room(machine: &Machine) -> Option<Room> {
     (machine.gpus > 0).then_some(Room { gpus: machine.gpus as u64, usable })
 }
 
+/// How many checkpoints stay while one is being written.
+fn kept(train: &Value) -> u64 {
+    train.get("keep_checkpoints").and_then(Value::as_u64).unwrap_or(2)
+}
+
+/// The settings that files depend on.
+fn training(train: &Value) -> train::Training {
+    let adapters = || train::Lora {
+        rank: setting(train, "lora_rank"),
+        alpha: setting(train, "lora_alpha"),
+        targets: setting(train, "lora_targets"),
+    };
+    let method: train::Method = setting(train, "method");
+    train::Training {
+        state: setting(train, "state"),
+        precision: setting(train, "precision"),
+        lora: (method == train::Method::Lora).then(adapters),
+        ..train::Training::default()
+    }
+}
+
 /// The settings that memory depends on.
-fn choice(train: &Value) -> Choice {
+fn choice(train: &Value, shape: &Shape) -> Choice {
+    let lora = training(train).lora;
     let number = |key: &str| train.get(key).and_then(Value::as_u64).filter(|number| *number > 0);
     Choice {
         state: setting(train, "state"),
@@ -151,19 +175,13 @@ fn choice(train: &Value) -> Choice {
         half: train.get("precision").and_then(Value::as_str) == Some("bf16"),
         tokens: number("cutoff_len").unwrap_or(16_384),
         chunk: number("logits_chunk").unwrap_or(memory::LOGITS_CHUNK),
+        adapters: lora.map_or(0, |lora| shape.trained(Some(&lora))),
     }
 }
 
 fn setting<T: DeserializeOwned + Default>(train: &Value, name: &str) -> T {
     let value = train.get(name).cloned().unwrap_or_default();
     serde_json::from_value(value).unwrap_or_default()
-}
-
-/// The kept checkpoints, the one that is being written, and the finished model in bf16.
-fn disk_bytes(train: &Value, shape: &Shape, choice: &Choice) -> u64 {
-    let kept = train.get("keep_checkpoints").and_then(Value::as_u64).unwrap_or(2);
-    let [weight, _, optimizer] = memory::state_bytes(choice.state, choice.half);
-    shape.parameters() * ((weight + optimizer) * (kept + 1) + 2)
 }
 
 fn count_hours(expected: Option<&Expected>, shape: &Shape, gpus: u64, forecast: &mut Forecast) {

@@ -79,10 +79,11 @@ pub enum NonFinite {
 }
 
 /// What is trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// Every weight.
+    #[default]
     Full,
     /// Low-rank adapters beside some of them, merged when the model is written.
     Lora,

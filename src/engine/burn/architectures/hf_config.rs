@@ -4,6 +4,7 @@
 //! `dtype` and `layer_types`. Both are read; version 4 is written, because version 5 and older
 //! servers read it too. The type of the numbers is the tensors' own business: files say it.
 
+use safetensors::Dtype;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -165,7 +166,7 @@ impl HfConfig {
 }
 
 /// `config.json` in the dialect of version 4, keeping what the model came with.
-pub(crate) fn written(original: &Value, config: &DecoderConfig) -> Value {
+pub(crate) fn written(original: &Value, config: &DecoderConfig, dtype: Dtype) -> Value {
     let mut fields = original.as_object().cloned().unwrap_or_else(Map::new);
     // Version 5 keeps YaRN's stated context, which is not the one we work with.
     let stated = fields.get("max_position_embeddings").cloned();
@@ -187,7 +188,7 @@ pub(crate) fn written(original: &Value, config: &DecoderConfig) -> Value {
         "rope_theta": config.rope.theta,
         "rope_scaling": rope::written(&config.rope.scaling),
         "tie_word_embeddings": config.tied,
-        "torch_dtype": "float32",
+        "torch_dtype": if dtype == Dtype::BF16 { "bfloat16" } else { "float32" },
         "use_cache": true,
     });
     fields.extend(known.as_object().cloned().unwrap_or_default());

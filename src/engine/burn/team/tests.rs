@@ -10,7 +10,7 @@ use crate::burn::plan::Plan;
 use crate::burn::share;
 use crate::burn::source::Source;
 use crate::burn::tests::{check_close, config, place};
-use crate::burn::weights::Model;
+use crate::burn::weights::{FILE_BYTES, Model};
 use crate::{CacheType, Error, Generator, Piece, Room, WeightType};
 
 /// Of a logit, anywhere.
@@ -165,7 +165,8 @@ fn weights_and_caches_of_every_type_can_be_split() {
 #[test]
 fn a_rank_loads_only_its_share() {
     let dir = tempfile::tempdir().unwrap();
-    Model::random(&config(4, 2, false), 5).unwrap().save(dir.path()).unwrap();
+    let model = Model::random(&config(4, 2, false), 5).unwrap();
+    model.save(dir.path(), FILE_BYTES, |one| model.bits(one)).unwrap();
     let (model, source) = Model::open(dir.path()).unwrap();
     let whole: u64 = model.info.parameters;
     let shares = share::Share::all(&model.config, 2).unwrap();

@@ -299,8 +299,9 @@ impl Trainer for BurnTrainer {
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
         let held = self.store.held();
         crate::memory::require(held.weights + held.optimizer)?;
-        let kept = (self.passes.blocks.count(), self.lora.as_ref());
-        Ok(Box::new(Copied::new(&self.model, self.store.as_ref(), kept, self.steps)))
+        let kept = (&self.passes.blocks, self.lora.as_ref());
+        let how = (&self.training, self.steps);
+        Ok(Box::new(Copied::new(&self.model, self.store.as_ref(), kept, how)))
     }
 
     fn load_state(&mut self, dir: &Path) -> Result<()> {
@@ -309,12 +310,12 @@ impl Trainer for BurnTrainer {
         if let Some(plan) = self.lora.clone() {
             self.load_adapters(&saved, &plan)?;
         } else {
-            let parameters = &self.passes.blocks.parameters;
-            let zeros = parameters.iter().map(|one| vec![0.0; one.length()]).collect();
-            let [first, second] = saved.moments(&self.model.config, &zeros)?;
+            let tensors = file_tensors(&self.model.config);
             for block in 0..self.passes.blocks.count() {
                 let (weights, range) = (self.store.weights(block), self.passes.blocks.range(block));
-                self.store.set(block, &weights, [&first[range.clone()], &second[range]]);
+                let parameters = &self.passes.blocks.parameters[range.clone()];
+                let [first, second] = saved.moments(&tensors, (&range, parameters))?;
+                self.store.set(block, &weights, [&first, &second]);
             }
         }
         self.steps = saved.steps;

@@ -1,37 +1,88 @@
 //! A model and its optimizer's state on the host, independent of ranks, and their files.
 
+use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
+use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
+use super::blocks::Blocks;
 use super::lora::{Plan, Slot};
-use super::store::{Store, Values};
-use crate::burn::parameters::{FileTensor, file_tensors};
-use crate::burn::weights::{self, Model};
-use crate::burn::{decoder::DecoderConfig, files};
-use crate::{Result, Snapshot};
+use super::numbers::{Kind, rounded};
+use super::store::{Kinds, Store, Values};
+use crate::burn::decoder::DecoderConfig;
+use crate::burn::files::{self, Bits};
+use crate::burn::parameters::{FileTensor, Parameter, file_tensors};
+use crate::burn::shards::map;
+use crate::burn::weights::{self, FILE_BYTES, Model};
+use crate::{Precision, Result, Snapshot, Training};
 
 /// The optimizer's state in a checkpoint.
 const STATE: &str = "optimizer.safetensors";
+
+/// Numbers as they are kept: exact, and no wider than their layout has them.
+enum Kept {
+    F32(Vec<f32>),
+    Bf16(Vec<u16>),
+}
+
+impl Kept {
+    fn new(values: Vec<f32>, kind: Kind) -> Self {
+        match kind {
+            Kind::F32 | Kind::Split => Self::F32(values),
+            Kind::Bf16 => Self::Bf16(values.into_iter().map(rounded).collect()),
+        }
+    }
+
+    fn all(values: Values, kind: Kind) -> Vec<Self> {
+        values.into_iter().map(|values| Self::new(values, kind)).collect()
+    }
+
+    fn bits(&self, range: Range<usize>) -> Bits<'_> {
+        match self {
+            Self::F32(values) => Bits::F32(&values[range]),
+            Self::Bf16(bits) => Bits::Bf16(&bits[range]),
+        }
+    }
+
+    /// What a pass in this precision computes with.
+    fn computed(&self, range: Range<usize>, precision: Precision) -> Bits<'_> {
+        match (self, precision) {
+            (Self::F32(values), Precision::Bf16) => Bits::Rounded(&values[range], rounded),
+            _ => self.bits(range),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(bits) => bits.len(),
+        }
+    }
+}
 
 /// A tensor of the state.
 struct Named {
     name: String,
     shape: Vec<usize>,
-    values: Vec<f32>,
+    values: Kept,
 }
 
 impl Named {
     fn view(&self) -> files::NamedTensor<'_> {
         let (name, shape) = (self.name.clone(), self.shape.clone());
-        files::NamedTensor { name, shape, values: &self.values }
+        files::NamedTensor { name, shape, bits: self.values.bits(0..self.values.len()) }
     }
 }
 
 /// The copy.
 pub(crate) struct Copied {
+    /// What is said of the model; its weights lie beside it.
     model: Model,
+    weights: Vec<Kept>,
     state: Vec<Named>,
+    precision: Precision,
     steps: u64,
 }
 
@@ -40,52 +91,56 @@ pub(crate) fn all(store: &dyn Store, blocks: usize, of: fn(&dyn Store, usize) ->
     (0..blocks).flat_map(|block| of(store, block)).collect()
 }
 
-/// Both moments, parameter by parameter.
-fn moments(store: &dyn Store, blocks: usize) -> [Values; 2] {
-    let mut all = [Vec::new(), Vec::new()];
-    for block in 0..blocks {
-        for (all, own) in all.iter_mut().zip(store.moments(block)) {
-            all.extend(own);
-        }
-    }
-    all
-}
-
 impl Copied {
     /// Copies what a store holds of a model.
     pub(crate) fn new(
         model: &Model,
         store: &dyn Store,
-        (blocks, lora): (usize, Option<&Plan>),
-        steps: u64,
+        (blocks, lora): (&Blocks, Option<&Plan>),
+        (training, steps): (&Training, u64),
     ) -> Self {
-        let values = all(store, blocks, |store, block| store.weights(block));
+        let kinds = Kinds::of(training.state);
+        // Sums with adapters are no numbers of a layout.
+        let kind = if lora.is_some() { Kind::F32 } else { kinds.weight };
+        let weights = (0..blocks.count()).flat_map(|block| Kept::all(store.weights(block), kind));
+        let weights = weights.collect();
         let state = match lora {
-            None => full_state(&model.config, moments(store, blocks)),
-            Some(plan) => adapter_state(plan, store),
+            None => full_state(&model.config, store, blocks, kinds.moment),
+            Some(plan) => adapter_state(plan, store, kinds),
         };
         let model = Model {
             config: model.config.clone(),
             info: model.info.clone(),
             original: model.original.clone(),
             generation: model.generation.clone(),
-            values,
+            values: Vec::new(),
         };
-        Self { model, state, steps }
+        Self { model, weights, state, precision: training.precision, steps }
     }
 }
 
-fn full_state(config: &DecoderConfig, [first, second]: [Values; 2]) -> Vec<Named> {
-    let moment = |tensor: &FileTensor, moment: &str, values: &Values| Named {
-        name: format!("{moment}.{}", tensor.name),
-        shape: tensor.shape.clone(),
-        values: values[tensor.parameter][tensor.elements.clone()].to_vec(),
-    };
-    let tensors = file_tensors(config).into_iter();
-    tensors
-        .flat_map(|one| [moment(&one, "first", &first), moment(&one, "second", &second)])
-        .collect()
+fn full_state(
+    config: &DecoderConfig,
+    store: &dyn Store,
+    blocks: &Blocks,
+    kind: Kind,
+) -> Vec<Named> {
+    let (tensors, mut state) = (file_tensors(config), Vec::new());
+    for block in 0..blocks.count() {
+        let (range, moments) = (blocks.range(block), store.moments(block));
+        for tensor in tensors.iter().filter(|tensor| range.contains(&tensor.parameter)) {
+            for (moment, values) in MOMENTS.iter().zip(&moments) {
+                let values = &values[tensor.parameter - range.start][tensor.elements.clone()];
+                let (name, shape) = (format!("{moment}.{}", tensor.name), tensor.shape.clone());
+                state.push(Named { name, shape, values: Kept::new(values.to_vec(), kind) });
+            }
+        }
+    }
+    state
 }
+
+/// What both moments are called.
+const MOMENTS: [&str; 2] = ["first", "second"];
 
 /// What a slot's numbers are called, in the order in which a store has them.
 fn names(slot: &Slot) -> [String; 2] {
@@ -93,24 +148,26 @@ fn names(slot: &Slot) -> [String; 2] {
 }
 
 /// Adapters, their moments, and the weights under them: the model's files have the sums.
-fn adapter_state(plan: &Plan, store: &dyn Store) -> Vec<Named> {
+fn adapter_state(plan: &Plan, store: &dyn Store, kinds: Kinds) -> Vec<Named> {
     let (mut state, parameters) = (Vec::new(), plan.parameters());
     for (block, slots) in plan.slots.iter().enumerate() {
         let Some(at) = plan.place(block) else { continue };
         let [first, second] = store.moments(block);
-        let rows = [("", store.adapter_weights(block)), ("first.", first), ("second.", second)];
-        for (prefix, rows) in rows {
+        let own = store.adapter_weights(block);
+        let (weight, moment) = (kinds.weight, kinds.moment);
+        let rows = [("", own, weight), ("first.", first, moment), ("second.", second, moment)];
+        for (prefix, rows, kind) in rows {
             let names = slots.iter().flat_map(names).zip(&parameters[at]);
             for ((name, parameter), values) in names.zip(rows) {
-                let shape = parameter.shape.to_vec();
-                state.push(Named { name: format!("{prefix}{name}"), shape, values });
+                let (name, shape) = (format!("{prefix}{name}"), parameter.shape.to_vec());
+                state.push(Named { name, shape, values: Kept::new(values, kind) });
             }
         }
         let frozen = store.frozen(block);
         for slot in slots {
-            let values = slot.of(&frozen).to_vec();
-            let name = format!("base.{}", slot.tensor.name);
-            state.push(Named { name, shape: slot.tensor.shape.clone(), values });
+            let (name, shape) = (format!("base.{}", slot.tensor.name), slot.tensor.shape.clone());
+            let values = Kept::new(slot.of(&frozen).to_vec(), weight);
+            state.push(Named { name, shape, values });
         }
     }
     state
@@ -118,7 +175,14 @@ fn adapter_state(plan: &Plan, store: &dyn Store) -> Vec<Named> {
 
 impl Snapshot for Copied {
     fn save_model(&self, dir: &Path) -> Result<()> {
-        self.model.save(dir)
+        let bits = |one: &FileTensor| self.weights[one.parameter].bits(one.elements.clone());
+        self.model.save(dir, FILE_BYTES, bits)
+    }
+
+    fn export(&self, dir: &Path) -> Result<()> {
+        self.model.save(dir, FILE_BYTES, |one| {
+            self.weights[one.parameter].computed(one.elements.clone(), self.precision)
+        })
     }
 
     fn save_state(&self, dir: &Path) -> Result<()> {
@@ -137,10 +201,11 @@ pub(crate) struct Saved<'a> {
     pub(crate) steps: u64,
 }
 
-/// The bytes of a folder's state.
-pub(crate) fn read(dir: &Path) -> Result<Vec<u8>> {
+/// The bytes of a folder's state, mapped.
+pub(crate) fn read(dir: &Path) -> Result<Mmap> {
     let path = dir.join(STATE);
-    std::fs::read(&path).map_err(|source| files::io(&path, source))
+    let mapped = File::open(&path).and_then(|file| map(&file));
+    mapped.map_err(|source| files::io(&path, source))
 }
 
 impl<'a> Saved<'a> {
@@ -159,18 +224,23 @@ impl<'a> Saved<'a> {
     pub(crate) fn take(&self, name: &str, shape: &[usize], target: &mut [f32]) -> Result<()> {
         let broken = |why: String| weights::bad(self.dir, format!("`{STATE}`: {why}"));
         let found = self.tensors.tensor(name).map_err(|error| broken(error.to_string()))?;
-        if found.shape() != shape || found.dtype() != Dtype::F32 {
+        if found.shape() != shape || !matches!(found.dtype(), Dtype::F32 | Dtype::BF16) {
             return Err(broken(format!("`{name}` does not fit the model")));
         }
         weights::convert(found.data(), found.dtype(), target).map_err(broken)
     }
 
-    /// Both moments of every parameter.
-    pub(crate) fn moments(&self, config: &DecoderConfig, zeros: &Values) -> Result<[Values; 2]> {
-        let mut both = [zeros.clone(), zeros.clone()];
-        for (moment, values) in ["first", "second"].iter().zip(&mut both) {
-            for tensor in file_tensors(config) {
-                let target = &mut values[tensor.parameter][tensor.elements.clone()];
+    /// Both moments of the parameters of a block.
+    pub(crate) fn moments(
+        &self,
+        tensors: &[FileTensor],
+        (range, parameters): (&Range<usize>, &[Parameter]),
+    ) -> Result<[Values; 2]> {
+        let zeros = || parameters.iter().map(|one| vec![0.0; one.length()]).collect();
+        let mut both: [Values; 2] = [zeros(), zeros()];
+        for (moment, values) in MOMENTS.iter().zip(&mut both) {
+            for tensor in tensors.iter().filter(|tensor| range.contains(&tensor.parameter)) {
+                let target = &mut values[tensor.parameter - range.start][tensor.elements.clone()];
                 self.take(&format!("{moment}.{}", tensor.name), &tensor.shape, target)?;
             }
         }
