@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde_json::{Map, Value};
 
-use super::{Global, foreground};
+use super::{Global, foreground, train};
+use crate::dataset::encode::{self, Shown};
 use crate::dataset::{self, Config, Summary};
 use crate::formats::Format;
 use crate::hint::Hinted;
@@ -30,6 +31,20 @@ enum What {
     },
     /// List the datasets, newest first
     List,
+    /// Show a row as tokens, as a model is trained on it: what it learns to say and what it only reads
+    Show {
+        /// The dataset, by name, number, hash or folder
+        dataset: String,
+        /// The row, from 1
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        row: u64,
+        /// Folder of the model whose tokens they are
+        #[arg(long, value_name = "DIR")]
+        model: PathBuf,
+        /// A setting that decides the tokens, e.g. train.cutoff_len=4096
+        #[arg(long = "set", value_name = "PATH=VALUE")]
+        set: Vec<String>,
+    },
     /// Write a dataset into a folder that `datasets.load_dataset` reads
     Export {
         /// Its row, as `dataset list` shows it
@@ -59,6 +74,13 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
             show_built(global, &summary)
         }
         What::List => list(global),
+        What::Show { dataset, row, model, set } => {
+            let config = train::settings(&set)?;
+            let encoding = config.encoding(crate::train::cutoff(&config, &model)?);
+            let store = Store::open(&global.data_dir())?;
+            let dataset = dataset::find(&store, &dataset)?;
+            show_row(global, &encode::row_of_dataset(&store, &dataset, (&model, &encoding), row)?)
+        }
         What::Export { id, format, out } => {
             let format = match format {
                 ExportFormat::Parquet => Format::Parquet,
@@ -151,6 +173,26 @@ fn show_exported(
         println!("{shown}");
     } else {
         println!("{} examples in `{}`", dataset.rows, out.display());
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the verb")]
+fn show_row(global: &Global, shown: &Shown) -> anyhow::Result<()> {
+    if global.json {
+        println!("{}", serde_json::to_string(shown)?);
+        return Ok(());
+    }
+    let Shown { row, rows, tokens, trained_tokens, .. } = shown;
+    let cut = if shown.truncated { ", cut to train.cutoff_len" } else { "" };
+    println!("row {row} of {rows}: {} tokens, {trained_tokens} trained on{cut}", tokens.len());
+    if let Some(why) = &shown.left_out {
+        println!("left out of training: it {why}");
+    }
+    for piece in tokens.chunk_by(|a, b| a.trained == b.trained) {
+        let trained = piece.first().is_some_and(|token| token.trained);
+        println!("\n== {} ==", if trained { "trained on" } else { "not trained on" });
+        println!("{}", piece.iter().map(|token| token.text.as_str()).collect::<String>());
     }
     Ok(())
 }

@@ -46,8 +46,7 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     if let Some(device) = args.device {
         config.device = device;
     }
-    let problems = train::problems(&config, &args.model);
-    ensure!(problems.is_empty(), "{}", problems.join("; "));
+    train::sound(&config, &args.model)?;
     train::ensure_weights(&args.model, &config)?;
     let began = Instant::now();
     let shards = examples(global, &args.examples, &args.model, &config)?;
@@ -80,7 +79,7 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
 }
 
 /// The `[train]` section that `sets` describe, all problems at once.
-fn settings(sets: &[String]) -> anyhow::Result<Config> {
+pub(super) fn settings(sets: &[String]) -> anyhow::Result<Config> {
     let mut table = toml::Table::new();
     for set in sets {
         let usage = || {

@@ -364,6 +364,16 @@ pub fn ensure_device(device: Device) -> Result<()> {
     burn::ensure_device(device)
 }
 
+/// Whether the model in `dir` is one that we know and whole: its configuration and, where there are
+/// weights, the name, shape and place of every tensor. Reads none of them. A binary without an
+/// engine knows no model and refuses none.
+///
+/// # Errors
+/// [`Error::BadModel`] naming what is wrong, [`Error::Io`] if a file cannot be read.
+pub fn check_model(dir: &Path) -> Result<()> {
+    burn::check_model(dir)
+}
+
 /// Opens a model in Hugging Face layout to generate with.
 ///
 /// # Errors

@@ -8,6 +8,10 @@ pub(super) fn ensure_device(device: Device) -> Result<()> {
     Err(missing(device))
 }
 
+pub(super) fn check_model(_dir: &Path) -> Result<()> {
+    Ok(())
+}
+
 pub(super) fn open_generator(
     devices: &[Device],
     _dir: &Path,

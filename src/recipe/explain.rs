@@ -1,25 +1,24 @@
 //! What a setting means, in the words of the code that reads it: the documentation of its field.
 
-use std::collections::BTreeMap;
-
 /// Where the settings of training are documented.
 const TRAIN: &str = include_str!("../train/config/mod.rs");
 
-/// What each setting of `[train]` means, with its unit, default and origin.
-pub fn train_settings() -> BTreeMap<String, String> {
+/// What each setting of `[train]` means, with its unit, default and origin, in the order in which
+/// the code explains them.
+pub fn train_settings() -> Vec<(String, String)> {
     documented(TRAIN, "pub struct Config {")
 }
 
 /// The documentation of each public field of the struct that `head` begins in a Rust source.
-fn documented(source: &str, head: &str) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
+fn documented(source: &str, head: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
     let mut words: Vec<&str> = Vec::new();
     let inside = source.lines().skip_while(|line| *line != head).skip(1);
     for line in inside.take_while(|line| *line != "}").map(str::trim) {
         if let Some(said) = line.strip_prefix("///") {
             words.push(said.trim());
         } else if let Some((name, _)) = line.strip_prefix("pub ").and_then(|l| l.split_once(':')) {
-            found.insert(name.to_owned(), words.join(" ").replace('`', ""));
+            found.push((name.to_owned(), words.join(" ").replace('`', "")));
             words.clear();
         }
     }
@@ -28,6 +27,8 @@ fn documented(source: &str, head: &str) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::Value;
 
     use super::train_settings;
@@ -42,7 +43,7 @@ mod tests {
             ..Config::default()
         };
         let Value::Object(all) = serde_json::to_value(all).unwrap() else { panic!("a table") };
-        let explained = train_settings();
+        let explained: BTreeMap<String, String> = train_settings().into_iter().collect();
         for name in all.keys() {
             let known = explained.get(name).is_some_and(|text| !text.is_empty());
             assert!(known, "`{name}` is not explained");

@@ -7,15 +7,37 @@ use serde_json::Value;
 
 use super::config::Config;
 use super::fit::Task;
+use crate::dataset::encode;
+use crate::engine;
 use crate::hint::Hinted;
 
-/// Everything that is wrong with settings for the model in `dir`, which need not have weights yet;
-/// empty if nothing is.
-pub fn problems(config: &Config, dir: &Path) -> Vec<String> {
+/// Makes sure that settings are sound, fit the model in `dir`, which need not have weights yet, and
+/// can be followed on this machine. Nothing is loaded for that.
+///
+/// # Errors
+/// Naming everything that is wrong.
+pub fn sound(config: &Config, dir: &Path) -> anyhow::Result<()> {
+    let mut hint = "`thinkery plan` shows every setting with its value".to_owned();
     let mut problems = config.problems();
-    // A model that cannot be read is told of when it is opened.
-    problems.extend(model(dir).ok().and_then(|model| positions(config, &model)));
-    problems
+    let mut engine = |checked: engine::Result<()>| {
+        checked.err().map(|error| {
+            hint = error.hint().unwrap_or_else(|| hint.clone());
+            format!("{:#}", anyhow::Error::from(error))
+        })
+    };
+    let mut devices = config.devices().unwrap_or_default();
+    devices.dedup();
+    let mut found: Vec<String> =
+        devices.into_iter().filter_map(|device| engine(engine::ensure_device(device))).collect();
+    // A folder without a configuration is told of when it is opened.
+    if let Ok(model) = model(dir) {
+        found.extend(engine(engine::check_model(dir)));
+        problems.extend(positions(config, &model));
+        let rows = number(&model, "vocab_size");
+        problems.extend(rows.and_then(|rows| encode::ids_beyond(dir, rows)));
+    }
+    problems.extend(found);
+    if problems.is_empty() { Ok(()) } else { Err(Hinted::new(problems.join("; "), hint).into()) }
 }
 
 /// Makes sure that a run can begin.

@@ -37,7 +37,7 @@ use crate::store::Store;
 pub use crate::engine::footprint::Shape;
 pub use crate::engine::{Keep, Lora, Offload, Precision, Shard, StateLayout, Training};
 pub use batches::{Orders, Walk, permutation};
-pub use check::{cutoff, problems};
+pub use check::{cutoff, sound};
 pub use config::{Config, LossNormalisation, Method, NonFinite, Packing};
 pub use fit::{Observer, Task, fit, steps};
 pub use memory::{Memory, checkpoint_bytes, finished_bytes, on_processor};
@@ -81,8 +81,7 @@ pub struct Summary {
 pub fn run(cx: &stage::Context, config: &Config) -> anyhow::Result<Summary> {
     let began = Instant::now();
     let model = model_folder(&cx.store, config);
-    let problems = problems(config, &model);
-    ensure!(problems.is_empty(), "{}", problems.join("; "));
+    sound(config, &model)?;
     ensure_weights(&model, config)?;
     let arms = prepare(cx, config, &model)?;
     let runs = arms::train(cx, config, &model, arms)?;

@@ -236,6 +236,11 @@ fn everything_that_is_wrong_is_said_before_anything_is_loaded() {
     assert!(error.contains("`train.learning_rate` is 0 but must be above 0; "), "{error}");
     assert!(error.contains("`train.device_batch` 3 on 1 rank does not divide"), "{error}");
     assert!(error.contains("`train.cutoff_len` is 100000 but the model was made for"), "{error}");
+    let elsewhere = train(&examples, &[&sets[..1], &["train.device=cuda:31"]].concat());
+    assert!(
+        elsewhere.contains("`train.learning_rate` is 0") && elsewhere.contains("cuda"),
+        "{elsewhere}"
+    );
     let foreign = env.file("foreign.jsonl", "{\"input_ids\":[5,99999],\"labels\":[5,6]}\n");
     let error = train(foreign.to_str().unwrap(), &[]);
     assert!(error.contains("the examples have the id 99999 but the model's vocabulary"), "{error}");
@@ -244,6 +249,79 @@ fn everything_that_is_wrong_is_said_before_anything_is_loaded() {
     let error = train(questions.to_str().unwrap(), &[]);
     assert!(error.contains("there is no example to train on"), "{error}");
     assert!(!env.path().join("out").exists());
+}
+
+/// A copy of the model in `from` whose `name` is changed.
+fn changed(from: &Path, name: &str, change: impl FnOnce(&mut Value)) -> String {
+    let to = from.with_file_name(format!("changed-{name}"));
+    fs::create_dir_all(&to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    let path = to.join(name);
+    let mut value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut value);
+    fs::write(&path, value.to_string()).unwrap();
+    to.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_model_that_is_none_of_ours_is_refused_beside_all_else_that_is_wrong() {
+    let env = TestEnv::new();
+    let Some(model) = tiny_model(env.path()) else { return };
+    // Not even looked at: what is wrong with the model is known before.
+    let train = |model: &str| {
+        let train = ["train", "--model", model, "--examples", "nothing.jsonl", "--out", "out"];
+        env.run(&[&train[..], &["--set", "train.learning_rate=0"]].concat()).error()
+    };
+    let gpt2 = changed(&model, "config.json", |config| {
+        config["architectures"] = json!(["GPT2LMHeadModel"]);
+        config["max_position_embeddings"] = json!(64);
+        config["vocab_size"] = json!(100);
+    });
+    let error = train(&gpt2);
+    for said in [
+        "`train.learning_rate` is 0",
+        "asks for architecture `GPT2LMHeadModel`; known: Qwen2ForCausalLM",
+        "but the model's vocabulary has 100 rows: it is not this model's",
+    ] {
+        assert!(error.contains(said), "{said} in {error}");
+    }
+    let wide = changed(&model, "config.json", |config| config["hidden_size"] = json!(32));
+    let error = train(&wide);
+    assert!(error.contains("`train.learning_rate` is 0") && error.contains("32"), "{error}");
+    assert!(error.contains("hint: check that the folder is complete"), "{error}");
+    assert!(!env.path().join("out").exists() && !env.data().join("shards").exists());
+}
+
+#[test]
+fn a_run_goes_back_to_a_checkpoint_and_ends_the_same() {
+    let env = TestEnv::new();
+    let Some(model) = tiny_model(env.path()) else { return };
+    let examples = examples(&env);
+    let out = env.path().join("out");
+    let arguments = arguments(model.to_str().unwrap(), &examples, out.to_str().unwrap());
+    let sets = ["train.steps=30", "train.save_every=5", "train.keep_checkpoints=0"];
+    run(&env, &arguments, &sets);
+    let weights = || fs::read(out.join("final/model.safetensors")).unwrap();
+    let (first, steps) = (weights(), curve(&out));
+    fs::remove_dir_all(out.join("final")).unwrap();
+    let back = [&sets[..], &["train.resume_from=10"]].concat();
+    run(&env, &arguments, &back);
+    assert!(weights() == first && curve(&out) == steps, "the same steps once more");
+    let events = fs::read_to_string(out.join("events.jsonl")).unwrap();
+    let said = "went back to the checkpoint after 10 steps; the steps after it are made again, and \
+                the checkpoints after 15, 20, 25, 30 were deleted";
+    assert!(events.contains(said) && events.contains("goes on after 10 steps"), "{events}");
+    let nowhere = [&sets[..], &["train.resume_from=12"]].concat();
+    let nowhere: Vec<&str> = nowhere.iter().flat_map(|set| ["--set", *set]).collect();
+    let error = env.run(&[&arguments[..], &nowhere].concat()).error();
+    assert!(error.contains("there is no checkpoint after 12 steps in"), "{error}");
+    assert!(
+        error.contains("hint: there are checkpoints after 5, 10, 15, 20, 25, 30 steps"),
+        "{error}"
+    );
 }
 
 #[test]

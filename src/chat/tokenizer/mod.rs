@@ -6,6 +6,7 @@
 //! model wants one, is in its chat template.
 
 mod bytes;
+mod largest;
 mod stream;
 mod train;
 mod vocabulary;
@@ -19,6 +20,7 @@ use tokenizers::AddedToken;
 use crate::engine::dummy;
 use crate::hint::Hinted;
 
+pub use largest::largest_id;
 pub use stream::Detokenizer;
 pub use train::Vocabulary;
 

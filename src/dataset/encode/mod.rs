@@ -19,7 +19,7 @@ use tracing::warn;
 use super::conversation::conversation;
 use super::shards::{Shards, Writer, hex};
 use crate::chat::template::{Template, Turn};
-use crate::chat::tokenizer::Tokenizer;
+use crate::chat::tokenizer::{self, Tokenizer};
 use crate::chat::{Message, Role};
 use crate::engine::{IGNORE, Sequence};
 use crate::hint::Hinted;
@@ -76,6 +76,17 @@ pub enum Encoded {
     Dropped,
     /// No questions with answers: left out with a warning, as LLaMA-Factory does. Says why.
     Odd(String),
+}
+
+/// What is wrong if the tokenizer in `model` has ids that a vocabulary of `rows` has no row for.
+pub fn ids_beyond(model: &Path, rows: u64) -> Option<String> {
+    let largest = tokenizer::largest_id(model)?;
+    (u64::from(largest) >= rows).then(|| {
+        format!(
+            "the tokenizer has the id {largest} but the model's vocabulary has {rows} rows: it is \
+             not this model's"
+        )
+    })
 }
 
 /// Encodes conversations for one model.

@@ -47,6 +47,11 @@ pub(super) fn ensure_device(device: Device) -> Result<()> {
     device::open(device).map(drop)
 }
 
+/// Whether a model is one that we know and whole.
+pub(super) fn check_model(dir: &Path) -> Result<()> {
+    weights::Model::check(dir)
+}
+
 /// Opens a model to generate with.
 pub(super) fn open_generator(
     devices: &[Device],

@@ -62,6 +62,16 @@ impl Model {
         Ok((model, Source::Files(shards)))
     }
 
+    /// Whether a folder holds a model that we know, whole or without any weights yet.
+    pub(crate) fn check(dir: &Path) -> Result<()> {
+        let is_there = |name: &str| dir.join(name).exists();
+        if dummy::named(dir).is_some() || is_there(WEIGHTS) || is_there(INDEX) {
+            return Self::open(dir).map(drop);
+        }
+        let original = read_json(dir, CONFIG)?;
+        Self::empty(&original, Value::Null).map(drop).map_err(|why| bad(dir, why))
+    }
+
     /// Random weights for a configuration: linear weights and embedding normal with
     /// `initializer_range`, biases 0, norms 1, as transformers draws them.
     pub(crate) fn random(config: &Value, seed: u64) -> Result<Self> {
