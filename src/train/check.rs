@@ -11,6 +11,8 @@ use crate::dataset::encode;
 use crate::engine;
 use crate::hint::Hinted;
 
+const CONFIG: &str = "config.json";
+
 /// Makes sure that settings are sound, fit the model in `dir`, which need not have weights yet, and
 /// can be followed on this machine. Nothing is loaded for that.
 ///
@@ -29,8 +31,11 @@ pub fn sound(config: &Config, dir: &Path) -> anyhow::Result<()> {
     devices.dedup();
     let mut found: Vec<String> =
         devices.into_iter().filter_map(|device| engine(engine::ensure_device(device))).collect();
-    // A folder without a configuration is told of when it is opened.
-    if let Ok(model) = model(dir) {
+    if !dir.join(CONFIG).is_file() && engine::dummy::named(dir).is_none() {
+        problems.push(format!("there is no model in `{}`", dir.display()));
+        hint =
+            "give a folder in Hugging Face layout: config.json, tokenizer and weights".to_owned();
+    } else if let Ok(model) = model(dir) {
         found.extend(engine(engine::check_model(dir)));
         problems.extend(positions(config, &model));
         let rows = number(&model, "vocab_size");
@@ -51,8 +56,8 @@ pub(super) fn ready(task: &Task<'_>) -> anyhow::Result<()> {
     let counts = task.shards.counts();
     let mut hint = "`thinkery plan` shows every setting with its value";
     if task.shards.is_empty() {
-        problems.push("there is no example to train on".to_owned());
-        hint = "look at the counts of the dataset";
+        problems.push(format!("there is no example to train on: {}", counts.told()));
+        hint = "give conversations with answers, and a train.cutoff_len that leaves room for them";
     } else if counts.trained_tokens == 0 {
         problems.push(format!(
             "none of the {} examples has a token that is trained on: no turn of the assistant is left",
@@ -81,7 +86,7 @@ pub fn cutoff(config: &Config, dir: &Path) -> anyhow::Result<u32> {
 }
 
 fn model(dir: &Path) -> anyhow::Result<Value> {
-    let path = dir.join("config.json");
+    let path = dir.join(CONFIG);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("could not read `{}`", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("could not read `{}`", path.display()))

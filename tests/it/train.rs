@@ -288,6 +288,9 @@ fn a_model_that_is_none_of_ours_is_refused_beside_all_else_that_is_wrong() {
     ] {
         assert!(error.contains(said), "{said} in {error}");
     }
+    let error = train("nowhere");
+    let both = "`train.learning_rate` is 0 but must be above 0; there is no model in `nowhere`";
+    assert!(error.contains(both) && error.contains("hint: give a folder in Hugging"), "{error}");
     let wide = changed(&model, "config.json", |config| config["hidden_size"] = json!(32));
     let error = train(&wide);
     assert!(error.contains("`train.learning_rate` is 0") && error.contains("32"), "{error}");
