@@ -2,6 +2,7 @@
 
 import { expect, test as base, type BrowserContext, type Page } from '@playwright/test'
 import { Guard, accessible, noSidewaysScroll } from './guard'
+import { QUICK } from '../src/lib/quick'
 import { Server } from './server'
 
 const PASSWORD = 'correct horse battery'
@@ -410,6 +411,115 @@ test('models show where they are and what they do, and are loaded and unloaded',
   await expect(page1.getByText(`${new URL(page1.url()).origin}/v1`, { exact: true })).toBeVisible()
 })
 
+test('a run is planned before it begins, setting by setting', async ({ page1 }) => {
+  await page1.getByRole('navigation').getByRole('link', { name: 'Train' }).click()
+  await expect(page1.getByRole('heading', { level: 1 })).toHaveText('Train')
+  const takes = page1.getByRole('region', { name: 'What it takes' })
+  await expect(takes).toContainText(/GiB of each GPU, which has 76\.4/)
+  await expect(takes).toContainText('3,561')
+  await expect(takes.getByText(/^(fits|tight)$/)).toBeVisible()
+  await accessible(page1)
+
+  // One GPU is too few for the published model, and the page says what would help.
+  await page1.getByLabel('GPUs to plan for').fill('1')
+  await expect(takes.getByText('does not fit', { exact: true })).toBeVisible()
+  await expect(takes).toContainText('the cheapest change that fits')
+  await page1.getByLabel('GPUs to plan for').fill('8')
+
+  // What cannot be is said in place, and taken back.
+  const rate = page1.getByLabel(/^learning_rate/)
+  await rate.fill('-1')
+  await rate.blur()
+  await expect(takes.getByRole('listitem').filter({ hasText: 'learning_rate' })).toBeVisible()
+  await expect(page1.getByRole('button', { name: 'Start', exact: true })).toBeDisabled()
+  await page1.getByRole('button', { name: 'Restore learning_rate' }).click()
+  await expect(rate).toHaveValue('0.00001')
+
+  const epochs = page1.getByLabel(/^epochs/)
+  await epochs.fill('1')
+  await epochs.blur()
+  await expect(page1.getByText('thinkery run openthinker_7b --set train.epochs=1')).toBeVisible()
+  await expect(takes).toContainText('1,187')
+})
+
+test('an example is shown as tokens, with what is trained on', async ({ page1 }) => {
+  await page1.getByLabel('Preset').selectOption('rehearsal')
+  const example = page1.getByRole('region', { name: 'One example' })
+  await example.getByRole('button', { name: 'Show an example' }).click()
+  const tokens = example.getByRole('region', { name: 'Tokens of row 1' })
+  // The question is not trained on, the answer and its end are: said in words, not by colour alone.
+  await expect(tokens).toContainText(/Not trained on:.*<\|im_start\|>user.* Trained on:/s)
+  await expect(tokens).toContainText('<|endoftext|>')
+  await expect(example).toContainText(/Row 1: \d+ tokens, \d+ trained on, \d+ not/)
+  await accessible(page1)
+  const first = await tokens.textContent()
+  await example.getByRole('button', { name: 'Next' }).click()
+  const second = example.getByRole('region', { name: 'Tokens of row 2' })
+  await expect(second).toBeVisible()
+  expect(await second.textContent()).not.toBe(first)
+  await example.getByRole('button', { name: 'Previous' }).click()
+  await expect(tokens).toHaveText(first ?? '')
+
+  // What the form says decides: a short cutoff cuts.
+  const cutoff = page1.getByLabel(/^cutoff_len/)
+  await cutoff.fill('24')
+  await cutoff.blur()
+  await expect(example).toContainText(/Row 1: 24 tokens.*cut to train\.cutoff_len/)
+  await page1.getByRole('button', { name: 'Restore cutoff_len' }).click()
+})
+
+test('a run has its curves, its events, its certificate and its checkpoints', async ({ page1 }) => {
+  const { items: runs } = await api(page1, '/runs')
+  const run = runs.find((run: { name: string }) => run.name === 'verified')
+  const list = page1.getByRole('region', { name: 'Training runs' })
+  await list.getByRole('link', { name: `verified #${run.id}` }).click()
+  await expect(page1.getByRole('heading', { level: 1 })).toHaveText(`verified #${run.id}`)
+  const steps = `over ${run.steps_total.toLocaleString('en')} steps`
+  await expect(page1.getByRole('img', { name: /Training loss over steps/ })).toHaveAttribute(
+    'aria-label',
+    new RegExp(steps),
+  )
+  for (const [metric, what] of [
+    ['Gradient norm', 'gradient norm'],
+    ['Learning rate', 'learning rate'],
+    ['Tokens/s', 'speed'],
+    ['Memory', 'peak memory'],
+  ] as const) {
+    await page1.getByRole('region', { name: 'Curves' }).getByText(metric, { exact: true }).click()
+    await expect(
+      page1.getByRole('img', { name: new RegExp(`verified: ${what} \\w+ from .* ${steps}`) }),
+    ).toBeVisible()
+  }
+  await expect(page1.getByRole('region', { name: 'Events' })).toContainText('Began')
+  await expect(page1.getByRole('region', { name: 'Certificate' })).toContainText(
+    'Agrees with the plain way',
+  )
+  const checkpoints = page1.getByRole('region', { name: 'Checkpoints' }).last()
+  await expect(checkpoints).toContainText(`${run.steps_total.toLocaleString('en')} steps`)
+  await expect(page1.getByText(/^thinkery train --model .*--set train\.steps=/)).toBeVisible()
+  await accessible(page1)
+  const [file] = await Promise.all([
+    page1.waitForEvent('download'),
+    page1.getByRole('link', { name: 'Every step as CSV' }).click(),
+  ])
+  expect(file.suggestedFilename()).toBe(`verified-${run.id}-steps.csv`)
+})
+
+test('runs are compared over one chart', async ({ page1 }) => {
+  await page1.getByRole('navigation').getByRole('link', { name: 'Train' }).click()
+  const boxes = page1.getByRole('region', { name: 'Training runs' }).getByRole('checkbox')
+  await boxes.nth(0).check()
+  await boxes.nth(1).check()
+  await page1.getByRole('link', { name: 'Compare 2 runs' }).click()
+  await expect(page1.getByRole('heading', { level: 1 })).toHaveText('Compare runs')
+  await expect(
+    page1.getByRole('img', { name: /verified #\d+: loss .*; .*verified #\d+: loss / }),
+  ).toBeVisible()
+  // The arms of a rehearsal differ in nothing but their data.
+  await expect(page1.getByText('Only the data differ')).toBeVisible()
+  await accessible(page1)
+})
+
 /** An answer as the server would stream it, so that a test can choose every byte. */
 async function answer(page: Page, deltas: object[]) {
   const chunk = (delta: object, finish_reason: string | null = null) =>
@@ -469,7 +579,8 @@ test('hostile answers are only text', async ({ page1 }) => {
 
 test('every page fits a telephone', async ({ page1 }) => {
   await page1.setViewportSize({ width: 390, height: 844 })
-  const paths = ['/', '/verify', '/traces/1', '/train', '/jobs', '/jobs/1', '/models', '/chat']
+  const paths = ['/', '/verify', '/traces/1', '/train', '/runs/1', '/compare/1,2']
+  paths.push('/jobs', '/jobs/1', '/models', '/chat')
   for (const path of paths) {
     await page1.goto(path)
     await expect(page1.getByRole('heading', { level: 1 })).toBeVisible()
@@ -493,6 +604,58 @@ test('a server that goes away is noticed, and so is its return', async ({
   await server.start()
   await expect(pill).toHaveText('Live', { timeout: 30_000 })
   for (const name of stages) await expect(stage(page1, name)).toContainText('Done')
+})
+
+test('a run is stopped and saved, goes on, and goes back to a checkpoint', async ({ page1 }) => {
+  test.setTimeout(REHEARSAL_MS)
+  const set = {
+    ...QUICK,
+    'train.arms': ['verified'],
+    'train.steps': 1500,
+    'train.save_every': 5,
+    'train.keep_checkpoints': 0,
+  }
+  const started = await page1.request.post('/api/v1/recipes/rehearsal/run', { data: { set } })
+  expect(started.status(), await started.text()).toBe(200)
+  let id = 0
+  await expect
+    .poll(
+      async () => {
+        const { items } = await api(page1, '/runs')
+        const run = items.find((run: { steps_total: number }) => run.steps_total === 1500)
+        id = run?.id ?? 0
+        return run?.steps_done ?? 0
+      },
+      { timeout: REHEARSAL_MS },
+    )
+    .toBeGreaterThan(12)
+  await page1.goto(`/runs/${id}`)
+  await expect(page1.getByText('Time left')).toBeVisible()
+  await expect(page1.getByText('stop it before you go back')).toBeVisible()
+  await page1.getByRole('button', { name: 'Stop and save' }).click()
+  const resume = page1.getByRole('button', { name: 'Resume', exact: true })
+  await expect(resume).toBeEnabled()
+  const stopped = (await api(page1, `/runs/${id}`)).checkpoints.at(-1).step
+
+  // It goes on after the checkpoint that the stop has written.
+  await resume.click()
+  const events = page1.getByRole('region', { name: 'Events' })
+  await expect(events).toContainText(`Goes on after ${stopped} steps`)
+  await page1.getByRole('button', { name: 'Stop and save' }).click()
+  await expect(resume).toBeEnabled()
+
+  const checkpoints = page1.getByRole('region', { name: 'Checkpoints' }).first()
+  await checkpoints.getByRole('button', { name: 'Resume from 5', exact: true }).click()
+  await expect(checkpoints).toContainText(/Steps 6 to [\d,]+ are made again/)
+  await expect(checkpoints).toContainText(/The checkpoints after 10, .* steps are deleted/)
+  await accessible(page1)
+  await checkpoints.getByRole('button', { name: 'Go back and resume' }).click()
+  await expect(events).toContainText('Goes on after 5 steps')
+  await expect(events).toContainText('Went back to the checkpoint after 5 steps')
+  await page1.getByRole('button', { name: 'Stop and save' }).click()
+  await expect(resume).toBeEnabled()
+  const { checkpoints: left } = await api(page1, `/runs/${id}`)
+  expect(left[0].step).toBe(5)
 })
 
 test('logging out in one tab logs out the other', async ({ context1, page1, guard }) => {
