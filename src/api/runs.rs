@@ -172,6 +172,8 @@ pub(super) struct Step {
     pub seconds: f64,
     /// Peak memory so far.
     pub peak_memory_bytes: u64,
+    /// What the ranks have to do on average over what the busiest has; null on one rank.
+    pub balance: Option<f64>,
 }
 
 impl From<records::Step> for Step {
@@ -188,6 +190,7 @@ impl From<records::Step> for Step {
             mfu: step.mfu,
             seconds: step.seconds,
             peak_memory_bytes: step.peak_memory_bytes,
+            balance: step.balance,
         }
     }
 }
@@ -399,6 +402,7 @@ mod tests {
             mfu: None,
             seconds: 1.0,
             peak_memory_bytes: 1,
+            balance: None,
         }
     }
 

@@ -83,11 +83,15 @@ pub struct Step {
     pub seconds: f64,
     /// Peak memory of the process or the device so far.
     pub peak_memory_bytes: u64,
+    /// What the ranks have to do on average over what the busiest has, by what its examples cost: at 1
+    /// no rank waits for another. None on one rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<f64>,
 }
 
 /// The columns of [`table`].
 const COLUMNS: &str = "step,epoch,loss,grad_norm,learning_rate,tokens,trained_tokens,\
-                       tokens_per_second,mfu,seconds,peak_memory_bytes\n";
+                       tokens_per_second,mfu,seconds,peak_memory_bytes,balance\n";
 
 /// Steps as comma-separated values with a line of names, as in `steps.csv`.
 pub fn table(steps: &[Step]) -> String {
@@ -109,6 +113,7 @@ impl Step {
             self.mfu.map(|mfu| mfu.to_string()).unwrap_or_default(),
             self.seconds.to_string(),
             self.peak_memory_bytes.to_string(),
+            self.balance.map(|balance| balance.to_string()).unwrap_or_default(),
         ];
         format!("{}\n", cells.join(","))
     }

@@ -111,6 +111,7 @@ mod tests {
             mfu: None,
             seconds: 0.1,
             peak_memory_bytes: 1,
+            balance: None,
         }
     }
 
@@ -132,7 +133,7 @@ mod tests {
         let rows: Vec<&str> = table.lines().collect();
         assert_eq!(rows.len(), 4);
         assert_eq!(rows[0].split(',').count(), rows[3].split(',').count());
-        assert_eq!(rows[3], "2,0.5,1.25,2,0.001,10,5,100,,0.1,1");
+        assert_eq!(rows[3], "2,0.5,1.25,2,0.001,10,5,100,,0.1,1,");
     }
 
     #[test]

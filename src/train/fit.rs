@@ -289,11 +289,14 @@ impl<'a> Fitting<'a> {
         };
         let trained_tokens = |example: usize| shards.trained_tokens(example);
         let normalisation = config.loss_normalisation;
+        let ranks = trainer.ranks();
+        let spread = self.spread(&lengths, ranks);
+        let balance = (ranks > 1).then(|| spread.balance(&lengths, self.cost));
         let order = step::Order {
             shards,
             batch: &batch,
             weights: &weigh::weights(&examples, normalisation, &trained_tokens, &mut self.orders),
-            spread: &self.spread(&lengths, trainer.ranks()),
+            spread: &spread,
             learning_rate: plan.rate(number),
             max_grad_norm: config.max_grad_norm,
         };
@@ -315,6 +318,7 @@ impl<'a> Fitting<'a> {
             mfu: None,
             seconds,
             peak_memory_bytes: trainer.peak_memory_bytes(),
+            balance,
         };
         self.done += 1;
         self.losses = (self.losses.0 + step.loss, self.losses.1 + 1);

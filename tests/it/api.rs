@@ -669,6 +669,7 @@ fn step(step: u64) -> Step {
         mfu: None,
         seconds: 1.0,
         peak_memory_bytes: 1,
+        balance: None,
     }
 }
 

@@ -148,6 +148,16 @@ fn a_run_has_a_certificate_and_a_table_of_its_steps() {
     assert_eq!(kinds, ["began", "certified"]);
     let said = events[0]["message"].as_str().unwrap();
     assert!(said.starts_with("50 examples of 400 tokens, of which 300 are trained on"), "{said}");
+    // One rank waits for nobody; several say how little they do.
+    let step =
+        |text: &str| -> Value { serde_json::from_str(text.lines().next().unwrap()).unwrap() };
+    assert_eq!(step(&read("steps.jsonl"))["balance"], Value::Null);
+    let two = env.path().join("two");
+    let arguments = self::arguments(model.to_str().unwrap(), &examples, two.to_str().unwrap());
+    run(&env, &arguments, &["train.steps=2", "train.ranks=2", "train.packing=step"]);
+    let curve = fs::read_to_string(two.join("steps.jsonl")).unwrap();
+    let balance = step(&curve)["balance"].as_f64().unwrap();
+    assert!((0.5..=1.0).contains(&balance), "{balance}");
 }
 
 /// What decides speed and memory alone changes no more than the last bits.

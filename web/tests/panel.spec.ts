@@ -494,7 +494,7 @@ test('a run has its curves, its events, its certificate and its checkpoints', as
   await expect(page1.getByRole('region', { name: 'Certificate' })).toContainText(
     'Agrees with the plain way',
   )
-  const checkpoints = page1.getByRole('region', { name: 'Checkpoints' }).last()
+  const checkpoints = page1.getByRole('region', { name: 'Checkpoints', exact: true })
   await expect(checkpoints).toContainText(`${run.steps_total.toLocaleString('en')} steps`)
   await expect(page1.getByText(/^thinkery train --model .*--set train\.steps=/)).toBeVisible()
   await accessible(page1)
@@ -644,7 +644,7 @@ test('a run is stopped and saved, goes on, and goes back to a checkpoint', async
   await page1.getByRole('button', { name: 'Stop and save' }).click()
   await expect(resume).toBeEnabled()
 
-  const checkpoints = page1.getByRole('region', { name: 'Checkpoints' }).first()
+  const checkpoints = page1.getByRole('region', { name: 'Checkpoints', exact: true })
   await checkpoints.getByRole('button', { name: 'Resume from 5', exact: true }).click()
   await expect(checkpoints).toContainText(/Steps 6 to [\d,]+ are made again/)
   await expect(checkpoints).toContainText(/The checkpoints after 10, .* steps are deleted/)

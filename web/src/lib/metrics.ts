@@ -75,6 +75,14 @@ export const METRICS: readonly Metric[] = [
     of: (step) => step.peak_memory_bytes / GIB,
     said: (value) => `${value.toFixed(2)} GiB`,
   },
+  {
+    key: 'balance',
+    name: 'Rank balance',
+    word: 'balance of the ranks',
+    axis: 'mean over the busiest rank',
+    of: (step) => step.balance ?? null,
+    said: fixed(3),
+  },
 ]
 
 /** Those of the metrics that some step has: a processor has no peak to use a part of. */
