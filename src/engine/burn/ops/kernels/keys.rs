@@ -85,13 +85,14 @@ unsafe fn score_all<S: Simd, const ROWS: usize>(
             // SAFETY: the slices are as long as what is read of them.
             unsafe {
                 let mut sums = [S::splat(0.0); ROWS];
-                let from = eights.as_ptr().add(pass * ROWS);
-                for dimension in 0..size {
-                    let key = S::load(keys.as_ptr().add(dimension * BLOCK));
+                let (mut from, mut key) = (eights.as_ptr().add(pass * ROWS), keys.as_ptr());
+                for _ in 0..size {
+                    let held = S::load(key);
                     for (at, sum) in sums.iter_mut().enumerate() {
-                        let query = S::splat(*from.add(dimension * TOGETHER + at));
-                        *sum = S::fused(query, key, *sum);
+                        *sum = S::fused(S::splat(*from.add(at)), held, *sum);
                     }
+                    // Wrapping, as after the last one there may be nothing.
+                    (from, key) = (from.wrapping_add(TOGETHER), key.wrapping_add(BLOCK));
                 }
                 for (scores, sum) in scores.chunks_mut(SEGMENT).zip(sums) {
                     S::store(scores[..BLOCK].as_mut_ptr(), sum);
@@ -166,7 +167,8 @@ unsafe fn add_tile<S: Simd, const ROWS: usize, const GROUPS: usize>(
 ) {
     // SAFETY: rows of sums and values are `size` apart and hold the columns, by the contract.
     unsafe {
-        let sum_at = |row: usize, group: usize| row * size + group * LANES;
+        // Inside, by the contract: checks would be one for every few instructions.
+        let sum_at = |row: usize, group: usize| row.wrapping_mul(size).wrapping_add(group * LANES);
         let mut held = [[S::splat(0.0); GROUPS]; ROWS];
         for (row, held) in held.iter_mut().enumerate() {
             for (group, held) in held.iter_mut().enumerate() {

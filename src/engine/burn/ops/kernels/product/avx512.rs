@@ -165,16 +165,17 @@ unsafe fn rounded_tile<const ROWS: usize, const GROUPS: usize>(tile: Tile<u32>) 
     // SAFETY: the caller has checked that all of it lies inside its slices, and the processor.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); GROUPS]; ROWS];
-        for pair in 0..tile.count {
-            let weights = tile.weights.add(pair * PAIR_BYTES);
+        let (mut weights, mut x) = (tile.weights, tile.x);
+        for _ in 0..tile.count {
             for (row, sums) in sums.iter_mut().enumerate() {
-                let x = _mm512_set1_epi32(*tile.x.add(row * tile.x_stride + pair) as i32);
+                let x = _mm512_set1_epi32(*x.add(row.wrapping_mul(tile.x_stride)) as i32);
                 for (group, sum) in sums.iter_mut().enumerate() {
                     let weights = _mm512_loadu_si512(weights.add(group * 4 * LANES).cast());
                     let (weights, x) = (bf16_of(weights), bf16_of(x));
                     *sum = _mm512_dpbf16_ps(*sum, weights, x);
                 }
             }
+            (weights, x) = (weights.wrapping_add(PAIR_BYTES), x.wrapping_add(1));
         }
         for (row, sums) in sums.iter().enumerate() {
             for (group, sum) in sums.iter().enumerate() {

@@ -232,18 +232,16 @@ unsafe fn exact_tile<S: Simd, E: Element, const ROWS: usize, const GROUPS: usize
     // SAFETY: the caller has checked that all of it lies inside its slices.
     unsafe {
         let mut sums = [[S::splat(0.0); GROUPS]; ROWS];
-        let mut weights = tile.weights;
-        for pair in 0..tile.count {
+        let (mut weights, mut x, mut ahead) = (tile.weights, tile.x, tile.ahead);
+        for _ in 0..tile.count {
             for line in lines.clone() {
-                S::prefetch(
-                    tile.ahead
-                        .wrapping_add(pair * PANEL_GROUPS * E::PAIR_BYTES + line * CACHE_LINE),
-                );
+                S::prefetch(ahead.wrapping_add(line.wrapping_mul(CACHE_LINE)));
             }
-            let x = tile.x.add(2 * pair);
             add_input::<S, E, ROWS, GROUPS, false>(&mut sums, weights, x, tile.x_stride);
             add_input::<S, E, ROWS, GROUPS, true>(&mut sums, weights, x.add(1), tile.x_stride);
-            weights = weights.add(PANEL_GROUPS * E::PAIR_BYTES);
+            weights = weights.wrapping_add(PANEL_GROUPS * E::PAIR_BYTES);
+            x = x.wrapping_add(2);
+            ahead = ahead.wrapping_add(PANEL_GROUPS * E::PAIR_BYTES);
         }
         for (row, sums) in sums.iter().enumerate() {
             for (group, sum) in sums.iter().enumerate() {
@@ -270,12 +268,15 @@ unsafe fn add_input<
 ) {
     // SAFETY: the caller has checked that all of it lies inside its slices.
     unsafe {
+        // All of them, the first again: `skip` was compiled as calls in some builds, which pushed the
+        // sums to the stack and took three times as long.
         let mut held = [E::half::<S, SECOND>(weights); GROUPS];
-        for (group, held) in held.iter_mut().enumerate().skip(1) {
+        for (group, held) in held.iter_mut().enumerate() {
             *held = E::half::<S, SECOND>(weights.add(group * E::PAIR_BYTES));
         }
         for (row, sums) in sums.iter_mut().enumerate() {
-            let x = S::splat(*x.add(row * x_stride));
+            // Checked by the caller: a check here would be one for every few instructions.
+            let x = S::splat(*x.add(row.wrapping_mul(x_stride)));
             for (sum, held) in sums.iter_mut().zip(&held) {
                 *sum = S::fused(*held, x, *sum);
             }
@@ -360,7 +361,8 @@ unsafe fn int8_tile<S: Simd, const ROWS: usize, const GROUPS: usize>(
                 for group in 0..GROUPS {
                     let weights = S::bytes(bytes.add(group * 4 * LANES));
                     for (row, dots) in dots.iter_mut().enumerate() {
-                        let at = (row * tile.x_stride + block) * (BLOCK / 4) + quad;
+                        let block = row.wrapping_mul(tile.x_stride).wrapping_add(block);
+                        let at = block.wrapping_mul(BLOCK / 4).wrapping_add(quad);
                         dots[group] = S::dot(dots[group], weights, *tile.x.add(at));
                     }
                 }
