@@ -7,7 +7,7 @@ use super::comm::Group;
 use super::decoder::{Decoder, WithinBatch};
 use super::device::Place;
 use super::loaded::{self, Weight};
-use super::ops::Kernels;
+use super::ops::{Crew, Kernels};
 use super::packing::Packing;
 use super::plan::Plan;
 use super::rotary::Tables;
@@ -31,6 +31,8 @@ pub(crate) struct BurnGenerator {
     tables: Tables,
     shape: CacheShape,
     held: Held,
+    /// Shares the kernels of steps; there from the first one on, as many as there are threads then.
+    crew: Option<Crew>,
 }
 
 /// What one device holds.
@@ -111,7 +113,8 @@ impl BurnGenerator {
         let ranks = shares.zip(places).map(rank).collect::<Result<_>>()?;
         let tables = Tables::new(config.head_size, &config.rope);
         let Plan { shape, weight_bytes, cache_bytes, .. } = plan;
-        Ok(Self { ranks, group, tables, shape, held: Held { weight_bytes, cache_bytes }, model })
+        let held = Held { weight_bytes, cache_bytes };
+        Ok(Self { ranks, group, tables, shape, held, crew: None, model })
     }
 
     /// The logits that checked pieces want.
@@ -130,6 +133,33 @@ impl BurnGenerator {
         }
         let logits = team.logits(&hidden, &wanted);
         logits.chunks_exact(self.model.config.vocabulary).map(<[f32]>::to_vec).collect()
+    }
+
+    /// The logits of a whole sequence of checked ids.
+    fn read(&self, ids: &[u32]) -> Vec<f32> {
+        let tables = &self.tables;
+        let members = self.ranks.iter().map(|rank| rank.reading(ids, tables)).collect();
+        let mut team = Team { group: &self.group, members };
+        let hidden = team.hidden_states();
+        let mut logits = Vec::with_capacity(ids.len() * self.model.config.vocabulary);
+        for start in (0..ids.len()).step_by(LOGIT_ROWS) {
+            let rows: Vec<usize> = (start..ids.len().min(start + LOGIT_ROWS)).collect();
+            logits.extend(team.logits(&hidden, &rows));
+        }
+        logits
+    }
+
+    /// Computes something whose kernels the crew shares.
+    fn with_crew<R: Send>(&mut self, compute: impl FnOnce(&mut Self) -> R + Send) -> R {
+        let threads = match self.ranks[0].place.kernels {
+            Kernels::Fused => rayon::current_num_threads(),
+            Kernels::Plain => 1,
+        };
+        let crew = self.crew.take().unwrap_or_else(|| Crew::new(threads));
+        // On a thread of the pool: what is left to rayon would else wake one up and go to sleep.
+        let result = rayon::scope(|_| crew.lead(|| compute(self)));
+        self.crew = Some(crew);
+        result
     }
 
     fn check(&self, piece: &Piece<'_>) -> Result<()> {
@@ -168,23 +198,12 @@ impl Generator for BurnGenerator {
 
     fn step(&mut self, pieces: &[Piece<'_>]) -> Result<Vec<Vec<f32>>> {
         pieces.iter().try_for_each(|piece| self.check(piece))?;
-        // On a thread of the pool: from outside, each of a step's hundreds of kernels would wake one
-        // up and go to sleep.
-        Ok(rayon::scope(|_| self.compute(pieces)))
+        Ok(self.with_crew(|this| this.compute(pieces)))
     }
 
     fn logits(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
         check_ids(ids, &self.model.info)?;
-        let tables = &self.tables;
-        let members = self.ranks.iter().map(|rank| rank.reading(ids, tables)).collect();
-        let mut team = Team { group: &self.group, members };
-        let hidden = team.hidden_states();
-        let mut logits = Vec::with_capacity(ids.len() * self.model.config.vocabulary);
-        for start in (0..ids.len()).step_by(LOGIT_ROWS) {
-            let rows: Vec<usize> = (start..ids.len().min(start + LOGIT_ROWS)).collect();
-            logits.extend(team.logits(&hidden, &rows));
-        }
-        Ok(logits)
+        Ok(self.with_crew(|this| this.read(ids)))
     }
 }
 

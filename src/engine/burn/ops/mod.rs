@@ -4,12 +4,14 @@
 //! every device, and as one pass over memory with a backward by hand ([`fused`]) for the
 //! processor. Tests hold the two together.
 
+mod crew;
 pub(crate) mod fused;
 pub(crate) mod held;
 mod kernels;
 mod pages;
 pub(crate) mod plain;
 
+pub(crate) use self::crew::Crew;
 pub(crate) use self::kernels::optimizer::{Factors, Moments, adamw};
 pub(crate) use self::kernels::product::{Kind, Packed, Segment};
 pub(crate) use self::pages::{Pages, Span};

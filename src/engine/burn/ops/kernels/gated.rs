@@ -4,13 +4,15 @@ use rayon::prelude::*;
 
 use super::TASK_ROWS;
 use super::vector::{sigmoid, vectorized};
+use crate::burn::ops::crew;
 
 /// `width` is that of the result.
 pub(crate) fn forward(gate_up: &[f32], width: usize) -> Vec<f32> {
     let mut y = vec![0.0; gate_up.len() / 2];
-    y.par_chunks_mut(TASK_ROWS * width)
-        .zip(gate_up.par_chunks(TASK_ROWS * width * 2))
-        .for_each(|(y, gate_up)| forward_rows(y, gate_up, width));
+    let task = TASK_ROWS * width;
+    crew::each_chunk(&mut y, task, |number, y| {
+        forward_rows(y, &gate_up[2 * number * task..][..2 * y.len()], width);
+    });
     y
 }
 

@@ -4,14 +4,15 @@ use rayon::prelude::*;
 
 use super::TASK_ROWS;
 use super::vector::{add_scaled, dot, vectorized};
+use crate::burn::ops::crew;
 
 /// `y = x / sqrt(mean(x²) + epsilon) * weight`, row by row.
 pub(crate) fn forward(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
     let task = TASK_ROWS * weight.len();
     let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(task)
-        .zip(x.par_chunks(task))
-        .for_each(|(y, x)| forward_rows(y, x, weight, epsilon));
+    crew::each_chunk(&mut y, task, |number, y| {
+        forward_rows(y, &x[number * task..][..y.len()], weight, epsilon);
+    });
     y
 }
 

@@ -11,11 +11,11 @@
 //! into pieces, nor on the number of threads.
 
 use half::bf16;
-use rayon::prelude::*;
 
 use super::keys;
 use super::vector::{exp, greatest, sum};
 use crate::burn::decoder::Heads;
+use crate::burn::ops::crew;
 
 /// Positions in a block.
 pub(crate) const BLOCK: usize = crate::BLOCK_TOKENS;
@@ -118,24 +118,18 @@ pub(crate) fn attend<T: Kept>(
     let shared = heads.query / heads.kv;
     let tasks = tasks(spans, heads);
     let segments: usize = tasks.iter().map(|task| segments(*task)).sum();
-    // Few long sequences: their segments side by side.
-    let apart = tasks.len() < 2 * rayon::current_num_threads() && segments > tasks.len();
-    let results: Vec<Vec<f32>> = tasks
-        .par_iter()
-        .map(|task| {
-            let queries = queries(*task, qkv, heads);
-            let one = |segment: usize| partial(*task, segment, &queries, pages, heads);
+    let results = match tasks.len() < 2 * rayon::current_num_threads() && segments > tasks.len() {
+        true => attend_apart(&tasks, qkv, pages, heads),
+        false => crew::each_result(tasks.len(), |number| {
+            let task = tasks[number];
+            let queries = queries(task, qkv, heads);
             let mut merged = Partial::new(task.rows * shared, heads.size);
-            match apart {
-                true => {
-                    let parts = (0..segments_of(task)).into_par_iter().map(one);
-                    parts.collect::<Vec<_>>().iter().for_each(|part| merged.merge(part));
-                }
-                false => (0..segments_of(task)).for_each(|segment| merged.merge(&one(segment))),
+            for segment in 0..self::segments(task) {
+                merged.merge(&partial(task, segment, &queries, pages, heads));
             }
             merged.finish()
-        })
-        .collect();
+        }),
+    };
     let mut out = vec![0.0; qkv.len() / width * out_width];
     for (task, result) in tasks.iter().zip(results) {
         let columns = shared * heads.size;
@@ -147,8 +141,28 @@ pub(crate) fn attend<T: Kept>(
     out
 }
 
-fn segments_of(task: &Task<'_>) -> usize {
-    segments(*task)
+/// Few long sequences: their segments side by side.
+fn attend_apart<T: Kept>(
+    tasks: &[Task<'_>],
+    qkv: &[f32],
+    pages: Pages<'_, T>,
+    heads: Heads,
+) -> Vec<Vec<f32>> {
+    let queries: Vec<Vec<f32>> = tasks.iter().map(|task| queries(*task, qkv, heads)).collect();
+    let parts: Vec<(usize, usize)> = (tasks.iter().enumerate())
+        .flat_map(|(number, task)| (0..segments(*task)).map(move |segment| (number, segment)))
+        .collect();
+    let partials = crew::each_result(parts.len(), |part| {
+        let (number, segment) = parts[part];
+        partial(tasks[number], segment, &queries[number], pages, heads)
+    });
+    let mut partials = partials.iter();
+    let merge = |task: &Task<'_>| {
+        let mut merged = Partial::new(task.rows * (heads.query / heads.kv), heads.size);
+        partials.by_ref().take(segments(*task)).for_each(|part| merged.merge(part));
+        merged.finish()
+    };
+    tasks.iter().map(merge).collect()
 }
 
 /// Segments that the last row of a task sees.

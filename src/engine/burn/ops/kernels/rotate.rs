@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::TASK_ROWS;
 use super::vector::vectorized;
 use crate::burn::decoder::Heads;
+use crate::burn::ops::crew;
 
 /// Cosines and sines, half a head wide, one row per token.
 #[derive(Clone, Copy)]
@@ -16,7 +17,7 @@ pub(crate) struct Angles<'a> {
 /// Adds the bias to each row and turns its queries and keys, in place.
 pub(crate) fn forward(qkv: &mut [f32], bias: &[f32], angles: Angles<'_>, heads: Heads) {
     let half = heads.size / 2;
-    qkv.par_chunks_mut(TASK_ROWS * bias.len()).enumerate().for_each(|(task, qkv)| {
+    crew::each_chunk(qkv, TASK_ROWS * bias.len(), |task, qkv| {
         let from = task * TASK_ROWS * half;
         let (cos, sin) = (&angles.cos[from..], &angles.sin[from..]);
         turn_rows(qkv, bias, cos, sin, heads);

@@ -19,14 +19,13 @@ mod tile;
 #[cfg(test)]
 mod tests;
 
-use rayon::prelude::*;
-
 pub(crate) use self::packed::{Kind, Packed, Segment};
 
 use self::activations::Prepared;
 use self::path::Path;
 use self::tile::Job;
 use super::vector::{sigmoid, vectorized};
+use crate::burn::ops::crew;
 
 /// Outputs that are packed side by side: four registers of AVX-512.
 const PANEL: usize = 64;
@@ -75,7 +74,8 @@ fn product_on(path: Path, out: &mut [f32], x: &[f32], weight: &Packed, then: The
     let tasks = weight.panels() / panels;
     let target = Target { start: out.as_mut_ptr(), columns };
     let height = rows.min(TASK_ROWS);
-    (0..tasks * rows.div_ceil(TASK_ROWS)).into_par_iter().for_each_init(
+    crew::each_with(
+        tasks * rows.div_ceil(TASK_ROWS),
         || (vec![0.0; sums * height * PANEL], Vec::new()),
         |(scratch, wide), task| {
             let (panel, first_row) = (task % tasks, task / tasks * TASK_ROWS);
