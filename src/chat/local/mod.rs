@@ -10,7 +10,6 @@ mod stream;
 mod teller;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, anyhow};
 
@@ -19,7 +18,7 @@ use super::template::{Arguments, Opening, Prompt, Template};
 use super::tokenizer::{END_OF_TEXT, IM_END, Tokenizer};
 use super::{Message, Request};
 use crate::engine::placement::replicas;
-use crate::engine::worker::{self, Events, Worker};
+use crate::engine::worker::{self, Events, Router, Worker};
 use crate::engine::{self, Device, Generator, Held, Room, Sampling, WeightType, dummy};
 use crate::hint::Hinted;
 
@@ -125,8 +124,7 @@ pub struct LocalModel {
     workers: Vec<Worker>,
     /// Of each copy the devices that it is on.
     devices: Vec<Vec<Device>>,
-    /// Requests so far: of those with equally little to do, each is asked in turn.
-    turn: AtomicUsize,
+    router: Router,
     stop_ids: Vec<u32>,
     context: usize,
     defaults: Defaults,
@@ -197,9 +195,9 @@ impl LocalModel {
         stop_ids.sort_unstable();
         stop_ids.dedup();
         let context = workers.iter().map(Worker::context).min().unwrap_or(0);
-        let (name, turn) = (name.to_owned(), AtomicUsize::new(0));
+        let (name, router) = (name.to_owned(), Router::default());
         let (defaults, devices) = (Defaults::default(), vec![Vec::new(); workers.len()]);
-        Self { name, tokenizer, template, workers, devices, turn, stop_ids, context, defaults }
+        Self { name, tokenizer, template, workers, devices, router, stop_ids, context, defaults }
     }
 
     /// Tokens of conversation and answer together at most.
@@ -289,7 +287,7 @@ impl LocalModel {
         }
     }
 
-    /// Begins to go on from `prompt`, on the engine with the least to do. `notify` is called on its
+    /// Begins to go on from `prompt`, on the engine that knows its beginning or has the least to do. `notify` is called on its
     /// thread after each event and must not wait.
     ///
     /// # Errors
@@ -301,7 +299,8 @@ impl LocalModel {
         notify: Box<dyn Fn() + Send>,
     ) -> Result<Events, Refused> {
         let request = self.request(prompt, settings)?;
-        let events = self.least_busy().try_submit_with(request, notify);
+        let worker = self.router.pick(&self.workers, &request.prompt);
+        let events = worker.try_submit_with(request, notify);
         Ok(events?)
     }
 
@@ -328,10 +327,6 @@ impl LocalModel {
         Ok(worker::Request { prompt, sampling })
     }
 
-    fn least_busy(&self) -> &Worker {
-        worker::least_busy(&self.workers, self.turn.fetch_add(1, Ordering::Relaxed))
-    }
-
     /// Begins to answer, waiting for room in the queue.
     fn submit(&self, request: &Request) -> anyhow::Result<Stream<'_>> {
         let prompt =
@@ -347,7 +342,8 @@ impl LocalModel {
             ..Settings::default()
         };
         let prompt_tokens = prompt.ids.len();
-        let events = self.least_busy().submit(self.request(prompt.ids, &settings)?)?;
+        let request = self.request(prompt.ids, &settings)?;
+        let events = self.router.pick(&self.workers, &request.prompt).submit(request)?;
         Ok(Stream::new(&self.tokenizer, events, &settings, (prompt_tokens, prompt.in_thought)))
     }
 }

@@ -24,7 +24,7 @@ use super::{FinishReason, Generator, Held, LOGPROBS_MAX, ModelInfo, SAMPLES_MAX,
 
 pub use self::answer::{EVENTS_MAX, Events};
 pub use self::meter::{Health, Load, Meter, STEP_TOKENS_BOUNDS};
-pub use self::route::least_busy;
+pub use self::route::Router;
 
 /// Requests that may wait to be begun; more is a sign that the client should slow down.
 pub const QUEUE_MAX: usize = 1024;

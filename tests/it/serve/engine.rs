@@ -267,10 +267,12 @@ fn f26_hundreds_of_requests_of_all_kinds_leave_nothing_behind() {
 #[test]
 fn replicas_share_the_requests_and_give_the_same_answers() {
     let server = Server::new("step-ms=5", &["--device", "cpu,cpu", "--replicas", "2"]);
+    // Each begins otherwise: the same ones would go where they are known.
+    let text = |number: usize| format!("{number} is yours");
     let mut streams: Vec<TcpStream> =
-        (0..40).map(|_| server.open(CHAT, &chat("share this work", &json!({})))).collect();
-    for stream in &mut streams {
-        assert_eq!(Reply::read(stream).text(), "share this work");
+        (10..50).map(|number| server.open(CHAT, &chat(&text(number), &json!({})))).collect();
+    for (stream, number) in streams.iter_mut().zip(10..) {
+        assert_eq!(Reply::read(stream).text(), text(number));
     }
     let text = server.get("/metrics").body;
     let samples: Vec<f64> = text
