@@ -11,11 +11,11 @@ const PARALLEL_MIN: usize = 192 * 192 * 192;
 /// A matrix in a slice: rows, columns, and how far apart they are.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
-    values: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+    pub(crate) values: &'a [f32],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) column_stride: usize,
 }
 
 impl<'a> View<'a> {
@@ -40,7 +40,8 @@ impl<'a> View<'a> {
         }
     }
 
-    fn is_inside(&self) -> bool {
+    /// Whether all of it lies inside its slice.
+    pub(crate) fn is_inside(&self) -> bool {
         self.rows == 0
             || self.columns == 0
             || (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride
@@ -50,9 +51,9 @@ impl<'a> View<'a> {
 
 /// Where a product goes: rows `row_stride` apart, added to what is there or not.
 pub(crate) struct Target<'a> {
-    values: &'a mut [f32],
-    row_stride: usize,
-    add: bool,
+    pub(crate) values: &'a mut [f32],
+    pub(crate) row_stride: usize,
+    pub(crate) add: bool,
 }
 
 impl<'a> Target<'a> {

@@ -163,6 +163,10 @@ impl Block {
 
     /// The weights that a rank computes with.
     fn computed(&self, rank: usize, keeping: Keeping) -> Values {
+        if let Some(row) = self.as_computed(rank, keeping) {
+            let bounds = self.layout.bounds.par_windows(2);
+            return bounds.map(|bounds| row[bounds[0]..bounds[1]].to_vec()).collect();
+        }
         let mut values = self.zeros();
         let read = |view: View<'_>, target: &mut [f32]| match keeping.precision {
             Precision::F32 => view.read(target),
@@ -178,6 +182,16 @@ impl Block {
             }
         }
         values
+    }
+
+    /// All weights of a rank, where they are kept as they are computed with.
+    fn as_computed(&self, rank: usize, keeping: Keeping) -> Option<&[f32]> {
+        let own = &self.ranks[rank];
+        let is_whole = own.copy.is_some() || keeping.whole_state() || self.ranks.len() == 1;
+        match own.copy.as_ref().unwrap_or(&own.weight) {
+            Numbers::F32(row) if is_whole && keeping.precision == Precision::F32 => Some(row),
+            Numbers::F32(_) | Numbers::Bf16(_) | Numbers::Split { .. } => None,
+        }
     }
 
     /// Gives the ranks that update them the sums of all ranks' gradients.

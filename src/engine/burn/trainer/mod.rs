@@ -26,7 +26,7 @@ use self::resident::Resident;
 use self::snapshot::{Copied, Saved};
 use self::store::{Keeping, Store, Values};
 use super::adamw::Step;
-use super::allocated;
+use super::allocated::{self, Kept};
 use super::comm::Group;
 use super::device::{self, Place};
 use super::head::Targets;
@@ -40,6 +40,9 @@ use crate::{
     Error, IGNORE, Keep, Memory, ModelInfo, Offload, Precision, Result, Snapshot, StateLayout,
     Trainer, Training, Weighted, Weights,
 };
+
+/// Of the memory that is free when a trainer is opened, an eighth may be kept for reuse.
+const SPARE: u64 = 8;
 
 /// A decoder that learns, over one rank or several.
 pub(crate) struct BurnTrainer {
@@ -56,6 +59,8 @@ pub(crate) struct BurnTrainer {
     before: u64,
     /// The most that passes took.
     used: Memory,
+    /// Of the processor's memory, for the next operations.
+    _blocks: Kept,
 }
 
 /// Refuses what these places cannot do.
@@ -138,6 +143,7 @@ impl BurnTrainer {
             steps: 0,
             before,
             used: Memory::default(),
+            _blocks: Kept::most(crate::memory::free_bytes().unwrap_or(0) / SPARE),
         })
     }
 

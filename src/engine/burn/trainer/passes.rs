@@ -90,7 +90,11 @@ impl Passes {
         used.logits = most;
         for (layer, kept) in kept.into_iter().enumerate().rev() {
             let held = allocated::bytes();
-            let weights = store.gather(Blocks::layer(layer));
+            let weights = match self.keep {
+                // They are on the tape.
+                Keep::All => vec![Vec::new(); work.len()],
+                Keep::Attention | Keep::Inputs => store.gather(Blocks::layer(layer)),
+            };
             used.gathered = used.gathered.max(allocated::bytes().saturating_sub(held));
             let ran = self.ranks(work, dy).zip(kept).zip(weights);
             let ran = ran.map(|(((rank, work, dy), kept), weights)| {

@@ -14,7 +14,8 @@ use burn::backend::{Autodiff, Backend, Flex, TensorMetadata};
 
 use super::{Fused, Host, dims, host, into_values};
 use crate::burn::decoder::Heads;
-use crate::burn::gemm::{Target, View, product};
+use crate::burn::gemm::View;
+use crate::burn::ops::kernels::matrix::multiplied;
 use crate::burn::ops::kernels::rotate::Angles;
 use crate::burn::ops::kernels::{attention, gated, norm, rotate};
 
@@ -65,11 +66,8 @@ impl FusedBack for Flex {
         let (left, right) = (left.to_contiguous(), right.to_contiguous());
         let view = View::whole(left.storage(), left_width);
         let rows = if turn { left_width } else { dims(&left)[0] };
-        let mut values = vec![0.0; rows * columns];
-        let target = Target::set(&mut values, columns);
         let left = if turn { view.transposed() } else { view };
-        product(target, left, View::whole(right.storage(), columns), 1.0);
-        host(values, [rows, columns])
+        host(multiplied(left, View::whole(right.storage(), columns)), [rows, columns])
     }
 
     fn norm_back(x: Host, weight: Host, gradient: Host, epsilon: f32) -> [Host; 2] {

@@ -4,8 +4,9 @@ use burn::backend::Flex;
 use burn::tensor::Tensor;
 
 use super::{Host, dims, host, into_values};
-use crate::burn::gemm::{Target, View, product};
+use crate::burn::gemm::{Target, View};
 use crate::burn::ops::kernels::cross_entropy::losses;
+use crate::burn::ops::kernels::matrix::product;
 
 fn primitive(tensor: Tensor<2>) -> Host {
     let tensor = tensor.try_into_primitive::<Flex>();

@@ -13,10 +13,11 @@ use burn::tensor::{Tensor, TensorData};
 
 pub(crate) use self::host::{cross_entropy, product_added, rows_added};
 
+use super::kernels::matrix::multiplied;
 use super::kernels::rotate::Angles;
 use super::kernels::{attention as attention_kernel, gated, norm, rotate};
 use crate::burn::decoder::Heads;
-use crate::burn::gemm::{Target, View, product};
+use crate::burn::gemm::View;
 use crate::burn::rotary::Rotary;
 
 /// The operations that stand on the tape. Everything is f32.
@@ -88,22 +89,6 @@ pub(crate) fn dot(y: Tensor<2>, gradient: Tensor<2>) -> Tensor<1> {
     Tensor::from_dispatch(out)
 }
 
-/// Products with fewer rows or numbers than this are computed with rows of zeros: the gemm crate adds
-/// up in another order below, and a sequence must have the same logits alone as in a batch.
-const PRODUCT_ROWS_MIN: usize = 8;
-const PRODUCT_NUMBERS_MIN: usize = 257;
-
-/// With at most this many rows and columns it adds up blocks of this depth, else of another.
-const PRODUCT_SMALL: usize = 64;
-const PRODUCT_SMALL_DEPTH: usize = 512;
-
-/// How many rows to compute a product with, so that each is the same with any number of others.
-fn product_rows(rows: usize, columns: usize, depth: usize) -> usize {
-    let is_small = columns <= PRODUCT_SMALL && depth > PRODUCT_SMALL_DEPTH;
-    let least = if is_small { PRODUCT_SMALL + 1 } else { PRODUCT_ROWS_MIN };
-    rows.max(least).max(PRODUCT_NUMBERS_MIN.div_ceil(columns))
-}
-
 type Host = FloatTensor<Flex>;
 
 pub(super) fn host<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Host {
@@ -134,22 +119,8 @@ impl Fused for Flex {
     fn own_linear(x: Host, weight: Host) -> Host {
         let ([rows, depth], [columns, _]) = (dims(&x), dims(&weight));
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
-        let padded = product_rows(rows, columns, depth);
-        let mut copy = Vec::new();
-        let x: &[f32] = match rows < padded {
-            true => {
-                copy.extend_from_slice(x.storage());
-                copy.resize(padded * depth, 0.0);
-                &copy
-            }
-            false => x.storage(),
-        };
-        let mut values = vec![0.0; padded * columns];
-        let target = Target::set(&mut values, columns);
         let weight = View::whole(weight.storage(), depth).transposed();
-        product(target, View::whole(x, depth), weight, 1.0);
-        values.truncate(rows * columns);
-        host(values, [rows, columns])
+        host(multiplied(View::whole(x.storage(), depth), weight), [rows, columns])
     }
 
     fn own_norm(x: Host, weight: Host, epsilon: f32) -> Host {

@@ -4,6 +4,7 @@ pub(crate) mod attention;
 pub(crate) mod cross_entropy;
 pub(crate) mod gated;
 mod keys;
+pub(crate) mod matrix;
 pub(crate) mod norm;
 pub(crate) mod optimizer;
 pub(crate) mod paged;
