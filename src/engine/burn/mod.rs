@@ -8,7 +8,6 @@ mod packing;
 mod parameters;
 mod rotary;
 
-mod gemm;
 mod ops;
 
 mod comm;
@@ -20,6 +19,7 @@ mod files;
 mod loaded;
 mod shards;
 mod source;
+mod views;
 mod weights;
 
 mod cache;

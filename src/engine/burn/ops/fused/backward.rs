@@ -14,10 +14,10 @@ use burn::backend::{Autodiff, Backend, Flex, TensorMetadata};
 
 use super::{Fused, Host, dims, host, into_values};
 use crate::burn::decoder::Heads;
-use crate::burn::gemm::View;
 use crate::burn::ops::kernels::matrix::multiplied;
 use crate::burn::ops::kernels::rotate::Angles;
 use crate::burn::ops::kernels::{attention, gated, norm, rotate};
+use crate::burn::views::View;
 
 /// What the tape calls; never itself on a tape.
 pub(crate) trait FusedBack: Backend {

@@ -4,9 +4,9 @@ use burn::backend::Flex;
 use burn::tensor::Tensor;
 
 use super::{Host, dims, host, into_values};
-use crate::burn::gemm::{Target, View};
 use crate::burn::ops::kernels::cross_entropy::losses;
-use crate::burn::ops::kernels::matrix::product;
+use crate::burn::ops::kernels::matrix::add_product;
+use crate::burn::views::View;
 
 fn primitive(tensor: Tensor<2>) -> Host {
     let tensor = tensor.try_into_primitive::<Flex>();
@@ -41,7 +41,7 @@ pub(crate) fn product_added(
     let mut values = into_values(sum);
     let view = View::whole(left.storage(), dims(&left)[1]);
     let view = if turn { view.transposed() } else { view };
-    product(Target::add(&mut values, shape[1]), view, View::whole(right.storage(), shape[1]), 1.0);
+    add_product(&mut values, view, View::whole(right.storage(), shape[1]));
     tensor(host(values, shape))
 }
 

@@ -17,8 +17,8 @@ use super::kernels::matrix::multiplied;
 use super::kernels::rotate::Angles;
 use super::kernels::{attention as attention_kernel, gated, norm, rotate};
 use crate::burn::decoder::Heads;
-use crate::burn::gemm::View;
 use crate::burn::rotary::Rotary;
+use crate::burn::views::View;
 
 /// The operations that stand on the tape. Everything is f32.
 #[backend_extension(Flex, Autodiff)]

@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use self::tile::{DEPTH, InRows, InTiles, LEFT, PANEL, ROWS, Tile};
 use super::product::path::Path;
 use super::product::simd::{LANES, Portable, Simd};
-use crate::burn::gemm::{Target, View};
+use crate::burn::views::View;
 
 /// Rows that a task takes: with a part of the depth 200 KiB of the second cache.
 const TASK_ROWS: usize = 192;
@@ -38,19 +38,10 @@ const TURNED_ROWS: usize = 64;
 /// Below this many multiplications a product stays on its thread.
 const PARALLEL_MIN: usize = 1 << 20;
 
-/// `target (+)= scale * left · right`.
-pub(crate) fn product(target: Target<'_>, left: View<'_>, right: View<'_>, scale: f32) {
-    let Target { values, row_stride, add } = target;
-    if left.rows == 0 || right.columns == 0 {
-        return;
-    }
-    let last = (left.rows - 1) * row_stride + right.columns - 1;
-    assert!(last < values.len(), "the product lies inside its slice");
-    assert!(row_stride >= right.columns || left.rows == 1, "rows of the product do not overlap");
-    if left.columns == 0 && !add {
-        values.chunks_mut(row_stride).for_each(|row| row[..right.columns].fill(0.0));
-    }
-    let out = Out { start: values.as_mut_ptr(), stride: row_stride, add, scale };
+/// Adds `left · right` to a matrix that lies row by row.
+pub(crate) fn add_product(target: &mut [f32], left: View<'_>, right: View<'_>) {
+    assert_eq!(target.len(), left.rows * right.columns, "the target is as large as the product");
+    let out = Out { start: target.as_mut_ptr(), stride: right.columns, add: true };
     run(Path::best(), out, left, right);
 }
 
@@ -61,7 +52,7 @@ pub(crate) fn multiplied(left: View<'_>, right: View<'_>) -> Vec<f32> {
         return vec![0.0; count];
     }
     let mut values = Vec::with_capacity(count);
-    let out = Out { start: values.as_mut_ptr(), stride: right.columns, add: false, scale: 1.0 };
+    let out = Out { start: values.as_mut_ptr(), stride: right.columns, add: false };
     run(Path::best(), out, left, right);
     // SAFETY: there is room for them, and the tiles of the first part of the depth, which there is,
     // have written all of them.
@@ -75,7 +66,6 @@ struct Out {
     start: *mut f32,
     stride: usize,
     add: bool,
-    scale: f32,
 }
 
 // SAFETY: no two tasks write the same number.
@@ -246,8 +236,8 @@ unsafe fn compute<S: Simd, const MOST: usize, const G: usize>(block: Block<'_>, 
                 let rows = block.first_row..block.first_row + block.rows;
                 let is_turned = left.column_stride != 1;
                 let (own, stride) = match is_turned {
-                    true => (pack_left(&mut room.left, left, rows, depth.clone()), depth.len()),
-                    false => (copy_left(&mut room.left, left, rows, depth.clone()), LEFT),
+                    true => (pack_left(&mut room.left, left, &rows, &depth), depth.len()),
+                    false => (copy_left(&mut room.left, left, &rows, &depth), LEFT),
                 };
                 let (panels, size) = match block.packed {
                     Some(Packed(panels)) => {
@@ -256,7 +246,7 @@ unsafe fn compute<S: Simd, const MOST: usize, const G: usize>(block: Block<'_>, 
                     }
                     None => {
                         let columns = first_column..first_column + columns;
-                        let panels = pack_right(&mut room.right, right, columns, depth.clone());
+                        let panels = pack_right(&mut room.right, right, &columns, &depth);
                         (panels, depth.len() * PANEL)
                     }
                 };
@@ -270,7 +260,7 @@ unsafe fn compute<S: Simd, const MOST: usize, const G: usize>(block: Block<'_>, 
                             out: out.start.add(at),
                             out_stride: out.stride,
                             columns: (columns - column).min(PANEL),
-                            scale: out.scale,
+                            scale: 1.0,
                             add: out.add || start > 0,
                         };
                         let rows = (block.rows - row).min(ROWS);
@@ -290,8 +280,8 @@ unsafe fn compute<S: Simd, const MOST: usize, const G: usize>(block: Block<'_>, 
 unsafe fn pack_left(
     lines: &mut Vec<Line>,
     left: View<'_>,
-    rows: Range<usize>,
-    depth: Range<usize>,
+    rows: &Range<usize>,
+    depth: &Range<usize>,
 ) -> *const f32 {
     let start = place(lines, rows.len().next_multiple_of(ROWS) * depth.len());
     let mut to = start;
@@ -317,11 +307,11 @@ unsafe fn pack_left(
 unsafe fn copy_left(
     lines: &mut Vec<Line>,
     left: View<'_>,
-    rows: Range<usize>,
-    depth: Range<usize>,
+    rows: &Range<usize>,
+    depth: &Range<usize>,
 ) -> *const f32 {
     let start = place(lines, rows.len() * LEFT);
-    for (at, row) in rows.enumerate() {
+    for (at, row) in rows.clone().enumerate() {
         let from = &left.values[row * left.row_stride + depth.start..][..depth.len()];
         // SAFETY: there is room for all rows.
         unsafe { start.add(at * LEFT).copy_from_nonoverlapping(from.as_ptr(), from.len()) };
@@ -334,8 +324,8 @@ unsafe fn copy_left(
 unsafe fn pack_right(
     lines: &mut Vec<Line>,
     right: View<'_>,
-    columns: Range<usize>,
-    depth: Range<usize>,
+    columns: &Range<usize>,
+    depth: &Range<usize>,
 ) -> *const f32 {
     let start = place(lines, columns.len().div_ceil(PANEL) * depth.len() * PANEL);
     let mut to = start;

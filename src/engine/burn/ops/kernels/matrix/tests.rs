@@ -55,8 +55,7 @@ fn a_product_is_the_same_whichever_side_is_turned_and_on_every_processor() {
         {
             for path in Path::available() {
                 let mut values = vec![f32::NAN; rows * columns];
-                let out =
-                    Out { start: values.as_mut_ptr(), stride: columns, add: false, scale: 1.0 };
+                let out = Out { start: values.as_mut_ptr(), stride: columns, add: false };
                 run(*path, out, left, right);
                 assert!(bits(&values) == wanted, "{path:?} {rows} × {depth} × {columns}");
             }
@@ -83,22 +82,17 @@ fn a_row_is_the_same_beside_any_others_and_on_any_number_of_threads() {
 }
 
 #[test]
-fn a_product_is_scaled_and_added_to_part_of_a_matrix_only() {
-    let (left, right) = (numbers(10 * 20, 5), numbers(20 * 50, 6));
-    let (left, right) = (View::whole(&left, 20), View::whole(&right, 50));
+fn a_product_is_added_to_what_is_there_and_a_sum_of_nothing_is_nothing() {
+    let (left, right) = (numbers(10 * 300, 5), numbers(300 * 50, 6));
+    let (left, right) = (View::whole(&left, 300), View::whole(&right, 50));
     let plain = multiplied(left, right);
-    let mut wide = vec![1.0; 10 * 60];
-    product(Target::add(&mut wide, 60), left, right, 2.0);
-    for (row, plain) in wide.chunks_exact(60).zip(plain.chunks_exact(50)) {
-        assert!(row[..50].iter().zip(plain).all(|(sum, plain)| *sum == 1.0 + 2.0 * plain));
-        assert!(row[50..].iter().all(|rest| *rest == 1.0), "columns beside it are left alone");
-    }
+    let mut sum = vec![1.0; 10 * 50];
+    add_product(&mut sum, left, right);
+    assert!(sum.iter().zip(&plain).all(|(sum, plain)| (sum - 1.0 - plain).abs() < 1e-5));
     let none = View::whole(&[], 0);
-    product(
-        Target::set(&mut wide[..50], 50),
-        View { rows: 1, ..none },
-        View { columns: 50, ..none },
-        1.0,
-    );
-    assert!(wide[..50].iter().all(|value| *value == 0.0), "a sum of nothing is 0");
+    let (left, right) = (View { rows: 10, ..none }, View { columns: 50, ..none });
+    let before = sum.clone();
+    add_product(&mut sum, left, right);
+    assert_eq!(sum, before);
+    assert_eq!(multiplied(left, right), vec![0.0; 10 * 50]);
 }
