@@ -6,6 +6,8 @@
 //! LLaMA-Factory does, and counted. Text is encoded once, by all processors, into shards that the
 //! next start finds by the hash of file, tokenizer and encoding.
 
+mod seen;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -13,11 +15,10 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use rayon::prelude::*;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::encode::{Encoded, Encoder, Encoding, Progress, source};
-use super::shards::{Counts, Shards, Writer, hex};
+use super::shards::{Counts, Shards, Writer};
 use crate::chat::{Message, Role};
 use crate::engine::Sequence;
 use crate::hint::Hinted;
@@ -75,7 +76,8 @@ pub fn of_file(
         }
         return reading.into_memory();
     }
-    let source = source(&content(file).with_context(named)?, model, encoding)?;
+    let content = seen::hash(file, shards).with_context(named)?;
+    let source = source(&content, model, encoding)?;
     let dir = shards.join(&source[..16]);
     if let Some(shards) = Shards::open(&dir, &source)? {
         return Ok(shards);
@@ -94,13 +96,6 @@ fn of_tokens(file: &Path) -> std::io::Result<bool> {
     let first = beginning.split(|byte| *byte == b'\n').find(|line| !line.is_empty());
     let first = String::from_utf8_lossy(first.unwrap_or_default()).into_owned();
     Ok(first.contains("\"input_ids\""))
-}
-
-/// Hash of a file's content.
-fn content(file: &Path) -> std::io::Result<String> {
-    let mut hasher = Sha256::new();
-    std::io::copy(&mut File::open(file)?, &mut hasher)?;
-    Ok(hex(&hasher.finalize()))
 }
 
 /// A file that is being read.
