@@ -67,8 +67,8 @@ pub struct Config {
     pub truncation: Truncation,
     /// `global_tokens`, `per_group:K` or `per_micro`. OpenThinker-7B: `per_group:3`, on 32 ranks.
     pub loss_normalisation: LossNormalisation,
-    /// What weights are rounded to before they are computed with: `bf16` or `f32`. Default: `f32`.
-    /// OpenThinker-7B: `bf16`.
+    /// What weights are rounded to before they are computed with: `bf16` or `f32`. Activations and
+    /// gradients are computed in f32 either way. Default: `f32`. OpenThinker-7B: `bf16`.
     pub precision: Precision,
     /// What is kept of each trained number between steps: `A+` (18 bytes with bf16 weights), `A` (16),
     /// `DX` (14), `A'` or `D+` (12), `D` (10), `B` (8). Default: `A+`. OpenThinker-7B: `A`.
