@@ -92,7 +92,7 @@ struct Results {
 const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
 
 /// About the size of the rehearsal's model.
-fn config() -> serde_json::Value {
+pub(crate) fn config() -> serde_json::Value {
     json!({
         "architectures": ["Qwen2ForCausalLM"], "hidden_act": "silu", "vocab_size": 512,
         "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
@@ -205,7 +205,7 @@ fn flat(tensors: Vec<(String, Vec<f32>)>) -> Vec<f32> {
 }
 
 /// The length of the difference, relative to the reference's length.
-fn apart(left: &[f32], right: &[f32]) -> f64 {
+pub(crate) fn apart(left: &[f32], right: &[f32]) -> f64 {
     let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
     let pairs = left.iter().zip(right);
     let difference = squares(&mut pairs.map(|(l, r)| f64::from(*l) - f64::from(*r)));

@@ -23,7 +23,9 @@ pub mod placement;
 pub mod compare;
 pub mod dummy;
 pub mod fake;
+pub mod gpu;
 pub mod parrot;
+pub mod roofline;
 
 #[cfg(feature = "cpu")]
 mod memory;
@@ -34,7 +36,7 @@ mod burn;
 #[path = "none.rs"]
 mod burn;
 #[cfg(feature = "cuda")]
-#[path = "burn/cuda.rs"]
+#[path = "burn/cuda/mod.rs"]
 mod cuda;
 #[cfg(all(feature = "cpu", not(feature = "cuda")))]
 #[path = "burn/no_cuda.rs"]
@@ -222,7 +224,7 @@ pub enum CacheType {
     /// As they were computed.
     #[default]
     F32,
-    /// Rounded to half as many bytes; on the processor only.
+    /// Rounded to half as many bytes; on GPUs if they compute with bf16.
     Bf16,
 }
 
@@ -243,12 +245,13 @@ pub struct Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WeightType {
-    /// What the files hold: f32, f16 or bf16. Activations are f32: nothing is rounded.
+    /// What the files hold: f32, f16 or bf16. Activations are f32: nothing is rounded, but on GPUs where
+    /// all is bf16.
     #[default]
     Auto,
     /// All of them f32.
     F32,
-    /// All of them bf16. A processor that multiplies bf16 rounds activations too, and is twice as fast.
+    /// All of them bf16. GPUs, and processors that multiply bf16, round activations too.
     Bf16,
     /// Bytes, with a scale for every 32 of a row; activations likewise. Half of bf16's memory.
     Int8,

@@ -1,14 +1,15 @@
 //! Keys and values of the tokens that a generator has seen, in blocks.
 //!
 //! On the processor the blocks lie as the attention kernel reads them, without a copy. Elsewhere
-//! they are one pair of tensors `[blocks * 16, channels]` per layer, and rows are gathered.
+//! they are the pages of a pair of tensors per layer, with a spare one behind them.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use half::bf16;
 
 use super::decoder::{Attend, Heads};
 use super::device::Place;
-use super::ops::{Kernels, Pages, Span, plain};
+use super::ops::device_pages::{DevicePlaces, Places, Pools};
+use super::ops::{Kernels, Pages, Span};
 use crate::{BLOCK_TOKENS, CacheShape, CacheType, Piece};
 
 /// The cache of all layers.
@@ -20,7 +21,7 @@ pub(crate) struct Cache {
 enum Layers {
     F32(Vec<Host<f32>>),
     Bf16(Vec<Host<bf16>>),
-    Device(Vec<(Tensor<2>, Tensor<2>)>),
+    Device(Vec<Pools>, Kernels),
 }
 
 /// Keys and values of one layer in the processor's memory.
@@ -60,9 +61,13 @@ impl Cache {
                     (0..layers).map(|_| Host { keys: numbers(), values: numbers() }).collect(),
                 )
             }
-            (Kernels::Plain, _) => {
-                let empty = || Tensor::zeros([rows, width], &place.device);
-                Layers::Device((0..layers).map(|_| (empty(), empty())).collect())
+            (kernels @ (Kernels::Plain | Kernels::Cuda(_)), number) => {
+                let dtype = match number {
+                    CacheType::F32 => DType::F32,
+                    CacheType::Bf16 => DType::BF16,
+                };
+                let pool = || Pools::new(shape.blocks + 1, heads, (&place.device, dtype));
+                Layers::Device((0..layers).map(|_| pool()).collect(), kernels)
             }
         };
         Self { heads, layers }
@@ -79,10 +84,7 @@ impl Cache {
         let bytes = match &self.layers {
             Layers::F32(layers) => host(layers),
             Layers::Bf16(layers) => host(layers),
-            Layers::Device(layers) => {
-                let numbers = layers.iter().map(|(key, _)| 2 * key.dims()[0] * key.dims()[1]);
-                numbers.sum::<usize>() * size_of::<f32>()
-            }
+            Layers::Device(layers, _) => layers.iter().map(Pools::bytes).sum(),
         };
         bytes as u64
     }
@@ -91,11 +93,18 @@ impl Cache {
 /// Pieces of a step: what is new is written, then each row sees its sequence up to itself.
 pub(crate) struct Paged<'a> {
     cache: &'a mut Cache,
-    pages: Pages,
+    rows: Rows<'a>,
+}
+
+/// Where they go and what they see.
+enum Rows<'a> {
+    Host(Pages),
+    Device(DevicePlaces),
+    Held(&'a DevicePlaces),
 }
 
 impl<'a> Paged<'a> {
-    pub(crate) fn new(cache: &'a mut Cache, pieces: &[Piece<'_>]) -> Self {
+    pub(crate) fn new(cache: &'a mut Cache, pieces: &[Piece<'_>], place: &Place) -> Self {
         let mut row = 0;
         let mut spans = Vec::with_capacity(pieces.len());
         for piece in pieces {
@@ -103,22 +112,40 @@ impl<'a> Paged<'a> {
             spans.push(Span { row, rows, start: piece.start, blocks: piece.blocks.to_vec() });
             row += rows;
         }
-        Self { cache, pages: Pages::new(spans) }
+        let rows = match place.kernels {
+            Kernels::Fused => Rows::Host(Pages::new(spans)),
+            kernels @ (Kernels::Plain | Kernels::Cuda(_)) => {
+                Rows::Device(DevicePlaces::new(&Places::new(&spans), kernels, &place.device))
+            }
+        };
+        Self { cache, rows }
+    }
+
+    /// Rows whose places are on the device, where a recorded step reads them.
+    pub(crate) fn held(cache: &'a mut Cache, places: &'a DevicePlaces) -> Self {
+        Self { cache, rows: Rows::Held(places) }
     }
 }
 
 impl Attend for Paged<'_> {
     fn attend(&mut self, layer: usize, qkv_tw: Tensor<2>) -> Tensor<2> {
         let heads = self.cache.heads;
-        match &mut self.cache.layers {
-            Layers::F32(layers) => self.pages.attend_host(qkv_tw, &mut layers[layer], heads),
-            Layers::Bf16(layers) => self.pages.attend_host(qkv_tw, &mut layers[layer], heads),
-            Layers::Device(layers) => {
-                let (key, value) = &mut layers[layer];
-                let (from, width) = (heads.query_width(), heads.kv_width());
-                plain::write_rows(key, self.pages.new_rows(), &qkv_tw, from);
-                plain::write_rows(value, self.pages.new_rows(), &qkv_tw, from + width);
-                self.pages.attend_plain(qkv_tw, (key, value), heads)
+        match (&mut self.cache.layers, &self.rows) {
+            (Layers::F32(layers), Rows::Host(pages)) => {
+                pages.attend_host(qkv_tw, &mut layers[layer], heads)
+            }
+            (Layers::Bf16(layers), Rows::Host(pages)) => {
+                pages.attend_host(qkv_tw, &mut layers[layer], heads)
+            }
+            (Layers::Device(layers, kernels), Rows::Device(places)) => {
+                layers[layer].attend(qkv_tw, places, *kernels, heads)
+            }
+            (Layers::Device(layers, kernels), Rows::Held(places)) => {
+                layers[layer].attend(qkv_tw, places, *kernels, heads)
+            }
+            (Layers::F32(_) | Layers::Bf16(_), Rows::Device(_) | Rows::Held(_))
+            | (Layers::Device(..), Rows::Host(_)) => {
+                unreachable!("rows are prepared for the place of the cache")
             }
         }
     }

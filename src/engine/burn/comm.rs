@@ -25,7 +25,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// The ranks at these places, of which none is there twice but the processor.
+    /// The ranks at these places: all apart, or all at one.
     ///
     /// # Errors
     /// If they cannot reach each other.
@@ -40,7 +40,9 @@ impl Group {
             return Err(Error::BadInput(why));
         }
         let is_gpu = |place: &Place| place.device.memory_pool_usage().is_some();
-        if ranks > 1 && places.iter().any(is_gpu) {
+        // Ranks that share a device need nobody to carry anything.
+        let is_shared = places.iter().all(|place| place.device == places[0].device);
+        if !is_shared && places.iter().any(is_gpu) {
             // Without NCCL burn would copy through the host, and say nothing.
             cuda::ensure_collectives()?;
         }
@@ -52,7 +54,9 @@ impl Group {
         self.check(&parts);
         match (parts.len(), self.places[0].kernels) {
             (1, _) => parts,
-            (_, Kernels::Plain) => Tensor::all_reduce(parts, ReduceOperation::Sum),
+            (_, Kernels::Plain | Kernels::Cuda(_)) => {
+                Tensor::all_reduce(parts, ReduceOperation::Sum)
+            }
             (ranks, Kernels::Fused) => vec![sum(parts); ranks],
         }
     }
@@ -62,7 +66,7 @@ impl Group {
         self.check(&parts);
         match (parts.len(), self.places[0].kernels) {
             (1, _) => parts,
-            (_, Kernels::Plain) => Tensor::all_gather(parts, 0),
+            (_, Kernels::Plain | Kernels::Cuda(_)) => Tensor::all_gather(parts, 0),
             (ranks, Kernels::Fused) => vec![Tensor::cat(parts, 0); ranks],
         }
     }
@@ -77,7 +81,9 @@ impl Group {
         assert!(rows.is_multiple_of(ranks), "{rows} rows are scattered over {ranks} ranks");
         match (ranks, self.places[0].kernels) {
             (1, _) => parts,
-            (_, Kernels::Plain) => Tensor::reduce_scatter(parts, 0, ReduceOperation::Sum),
+            (_, Kernels::Plain | Kernels::Cuda(_)) => {
+                Tensor::reduce_scatter(parts, 0, ReduceOperation::Sum)
+            }
             (_, Kernels::Fused) => {
                 let each = rows / ranks;
                 let cut = |rank: usize| {

@@ -245,9 +245,10 @@ impl<'a> Decoder<'a> {
         }
         match &self.parameters[self.matrix(layer, weight)] {
             Weight::Packed(weight) => self.biased(held::linear_added(sum, x, weight), layer, bias),
-            Weight::Tensor(weight) => {
-                sum + self.biased(self.kernels.linear(x, weight.clone()), layer, bias)
-            }
+            Weight::Tensor(weight) => match self.part(layer, bias) {
+                Some(bias) => sum + (self.kernels.linear(x, weight.clone()) + bias),
+                None => self.kernels.linear_added(sum, x, weight.clone()),
+            },
         }
     }
 

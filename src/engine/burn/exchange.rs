@@ -27,7 +27,7 @@ pub(crate) fn check(places: &[Place]) -> Result<Vec<Exchange>> {
     }
     let group = Group::new(places.to_vec())?;
     let each = match places[0].kernels {
-        Kernels::Plain => GPU_ROWS,
+        Kernels::Plain | Kernels::Cuda(_) => GPU_ROWS,
         Kernels::Fused => PROCESSOR_ROWS,
     };
     let rows = each * ranks;

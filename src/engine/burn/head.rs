@@ -3,7 +3,7 @@
 //! The gradients are made with the loss, in the place of the logits, so a row's logits are computed
 //! once. Rows have the same loss in any chunk; the head's gradient is added up over chunks.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::ops::Kernels;
 
@@ -37,7 +37,8 @@ pub(crate) fn differentiate(
     chunk: usize,
 ) -> Outcome {
     let mut losses = Vec::with_capacity(targets.ids.len());
-    let mut of_weight = weight.zeros_like();
+    // In f32 whatever the weight holds: chunks are added up in it.
+    let mut of_weight = Tensor::zeros(weight.dims(), (&weight.device(), DType::F32));
     let mut parts = Vec::new();
     for start in (0..targets.ids.len()).step_by(chunk) {
         let end = (start + chunk).min(targets.ids.len());

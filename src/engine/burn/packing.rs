@@ -14,6 +14,8 @@ pub(crate) struct Packing {
     ids: Arc<[usize]>,
     ranges: Arc<[Range<usize>]>,
     rotary: Rotary,
+    /// The ids where they are on the device already.
+    prepared: Option<Tensor<1, Int>>,
 }
 
 impl Packing {
@@ -33,7 +35,7 @@ impl Packing {
             ranges.push(start..ids.len());
         }
         let rotary = tables.at(&positions, device);
-        Self { ids: ids.into(), ranges: ranges.into(), rotary }
+        Self { ids: ids.into(), ranges: ranges.into(), rotary, prepared: None }
     }
 
     /// Packs pieces of sequences, each from its own position on.
@@ -52,7 +54,13 @@ impl Packing {
             ranges.push(start..ids.len());
         }
         let rotary = tables.at(&positions, device);
-        Self { ids: ids.into(), ranges: ranges.into(), rotary }
+        Self { ids: ids.into(), ranges: ranges.into(), rotary, prepared: None }
+    }
+
+    /// Rows whose ids and angles are on the device, where a recorded step reads them.
+    pub(crate) fn prepared(ids: Tensor<1, Int>, rotary: Rotary) -> Self {
+        let ranges = (0..ids.dims()[0]).map(|row| row..row + 1).collect();
+        Self { ids: Arc::new([]), ranges, rotary, prepared: Some(ids) }
     }
 
     /// The rows of each sequence.
@@ -76,9 +84,12 @@ impl Packing {
     }
 
     /// The token ids as burn takes them.
-    pub(crate) fn ids_data(&self) -> TensorData {
+    pub(crate) fn ids(&self, device: &Device) -> Tensor<1, Int> {
+        if let Some(ids) = &self.prepared {
+            return ids.clone();
+        }
         let ids: Vec<i64> = self.ids.iter().map(|id| *id as i64).collect();
-        TensorData::new(ids, [self.ids.len()])
+        Tensor::from_data(TensorData::new(ids, [self.ids.len()]), device)
     }
 
     /// The longest sequence.

@@ -2,7 +2,7 @@
 
 use super::cache::block_bytes;
 use super::decoder::DecoderConfig;
-use crate::{BLOCK_TOKENS, CacheShape, Error, Result, Room};
+use crate::{BLOCK_TOKENS, CacheShape, CacheType, Error, Result, Room};
 
 /// Sequences of full length that a cache holds at most: there are never more at a time.
 const SEQUENCES_MAX: u64 = 64;
@@ -34,6 +34,22 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Blocks of a cache that has all that is left of a GPU when weights are loaded and every step was
+    /// tried; none if that is not known.
+    pub(crate) fn grown(
+        config: &DecoderConfig,
+        context: usize,
+        number: CacheType,
+        free_bytes: Option<u64>,
+    ) -> Option<usize> {
+        let block = block_bytes(config.layers, config.heads(), number);
+        let sequence = (context as u64).div_ceil(BLOCK_TOKENS as u64);
+        // A step of many prompt tokens was not among those that were tried.
+        let free = free_bytes?.saturating_sub(step_bytes(config));
+        // The spare page is behind them.
+        Some((free / block).saturating_sub(1).min(sequence * SEQUENCES_MAX) as usize)
+    }
+
     /// Fits a cache beside weights of `weight_bytes` into what is free, if that is known.
     ///
     /// A cache or context that was asked for is given or refused. Else the cache holds as many
@@ -91,7 +107,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::CacheType;
     use crate::burn::cache::Cache;
     use crate::burn::tests::place;
     use crate::burn::weights::Model;
@@ -141,6 +156,17 @@ mod tests {
         assert_eq!(plan(short, 16_000).unwrap().shape.tokens(), 512 * 64);
         let beyond = Room { context: Some(1 << 20), ..any };
         assert_eq!(plan(beyond, 16_000).unwrap().context, 32_768, "the model's own limit");
+    }
+
+    #[test]
+    fn a_gpus_cache_has_what_is_left() {
+        let blocks = |free| Plan::grown(&config(), 32_768, CacheType::Bf16, free);
+        let step = step_bytes(&config());
+        let block = 12_288 * 16;
+        assert_eq!(blocks(None), None);
+        assert_eq!(blocks(Some(step + 100 * block)), Some(99), "one of them is spare");
+        assert_eq!(blocks(Some(1 << 50)), Some(64 * 2048), "there are never more sequences");
+        assert_eq!(blocks(Some(10)), Some(0));
     }
 
     #[test]

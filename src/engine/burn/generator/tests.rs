@@ -84,6 +84,28 @@ fn the_cache_gives_the_logits_of_the_whole_sequence() {
     }
 }
 
+#[test]
+fn steps_of_one_token_each_are_filled_up_and_give_the_same_logits() {
+    let mut generator = generator((4, 2), Kernels::Plain, Room::default());
+    let (ids, tables) = (ids(90, 7), Tables::new(4, 90));
+    let whole = generator.logits(&ids).unwrap();
+    for sequence in 0..3 {
+        let prompt = tables.piece(sequence, &ids, 0..40 + 7 * sequence, 0);
+        assert!(generator.step(&[prompt]).unwrap().is_empty());
+    }
+    for step in 0..20 {
+        let at = |sequence: usize| 40 + 7 * sequence + step;
+        let piece = |sequence| tables.piece(sequence, &ids, at(sequence)..at(sequence) + 1, 1);
+        let pieces: Vec<Piece<'_>> = (0..3).map(piece).collect();
+        let logits = generator.step(&pieces).unwrap();
+        assert_eq!(logits.len(), 3);
+        for (sequence, logits) in logits.iter().enumerate() {
+            let row = at(sequence) * 61;
+            check_close("a filled up step", logits, &whole[row..row + 61], 1e-5);
+        }
+    }
+}
+
 /// A sequence's logits after its last token, its tokens given in pieces of these lengths with
 /// `others` beside it.
 fn in_pieces(

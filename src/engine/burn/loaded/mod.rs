@@ -15,7 +15,7 @@ use crate::burn::ops::{Kernels, Kind, Packed, Segment};
 use crate::burn::parameters::{Index, Parameter, Part, parameters};
 use crate::burn::share::Share;
 use crate::burn::source::{Piece, Source, floats};
-use crate::{Error, Result, WeightType};
+use crate::{CacheType, Error, Result, WeightType};
 
 /// A parameter.
 pub(crate) enum Weight {
@@ -46,19 +46,24 @@ pub(crate) fn load(
     asked: WeightType,
     source: &Source,
 ) -> Result<Vec<Weight>> {
-    if place.kernels == Kernels::Plain && matches!(asked, WeightType::Bf16 | WeightType::Int8) {
-        let why =
-            format!("weights of type `{asked}` are for the processor; other devices take f32");
+    if place.kernels != Kernels::Fused && asked == WeightType::Int8 {
+        let why = format!(
+            "weights of type `{asked}` are for the processor; other devices take f32 and bf16"
+        );
         return Err(Error::BadInput(why));
     }
+    let computed = number((config, place), asked, source)?;
     let pieces = source.pieces(config, share).map_err(Error::BadInput)?;
     let gated = gated(&share.config);
     let (output, down) = share.bounds();
     let load = |(number, parameter): (usize, Parameter)| {
         let pieces = pieces(number);
-        if place.kernels == Kernels::Plain || !parameter.decays {
+        if place.kernels != Kernels::Fused || !parameter.decays {
             let values = floats(&pieces).map_err(Error::BadInput)?;
-            return Ok(Weight::Tensor(device::matrix(values, parameter.shape, &place.device)));
+            return Ok(Weight::Tensor(match computed {
+                CacheType::F32 => device::matrix(values, parameter.shape, &place.device),
+                CacheType::Bf16 => device::rounded(&values, parameter.shape, &place.device),
+            }));
         }
         let kind = kind(asked, pieces.first().map_or(Dtype::F32, |piece| piece.dtype));
         let segments: Vec<Segment<'_>> =
@@ -85,13 +90,40 @@ pub(crate) fn bytes_needed(
     source: &Source,
 ) -> Result<u64> {
     let dtypes = source.dtypes(config).map_err(Error::BadInput)?;
+    let computed = number((config, place), asked, source)?;
     let bytes = |(parameter, dtype): (Parameter, Dtype)| match place.kernels {
         Kernels::Fused if parameter.decays => {
             Packed::bytes_needed(kind(asked, dtype), parameter.shape)
         }
-        Kernels::Fused | Kernels::Plain => parameter.length() * size_of::<f32>(),
+        Kernels::Fused | Kernels::Plain | Kernels::Cuda(_) => match computed {
+            CacheType::F32 => parameter.length() * size_of::<f32>(),
+            CacheType::Bf16 => parameter.length() * size_of::<half::bf16>(),
+        },
     };
     Ok(parameters(&share.config).into_iter().zip(dtypes).map(bytes).sum::<usize>() as u64)
+}
+
+/// What a device computes with, and keeps all parameters and its cache as: on GPUs bf16 if that is what
+/// the files hold, elsewhere only if it is asked for, as activations are then rounded, too. What the
+/// processor's own kernels add is always f32.
+///
+/// # Errors
+/// If a file's header cannot be read.
+pub(crate) fn number(
+    (config, place): (&DecoderConfig, &Place),
+    asked: WeightType,
+    source: &Source,
+) -> Result<CacheType> {
+    let halves = match (place.kernels, asked) {
+        (Kernels::Fused, _) | (_, WeightType::F32 | WeightType::Int8) => false,
+        (_, WeightType::Bf16) => true,
+        (Kernels::Plain, WeightType::Auto) => false,
+        (Kernels::Cuda(_), WeightType::Auto) => {
+            let dtypes = source.dtypes(config).map_err(Error::BadInput)?;
+            dtypes.iter().all(|dtype| *dtype == Dtype::BF16)
+        }
+    };
+    Ok(if halves { CacheType::Bf16 } else { CacheType::F32 })
 }
 
 /// What numbers of a file are kept as.

@@ -3,14 +3,16 @@
 use safetensors::Dtype;
 
 use super::bytes_needed;
+use crate::burn::device::Place;
 use crate::burn::generator::BurnGenerator;
+use crate::burn::ops::Kernels;
 use crate::burn::plan::Plan;
 use crate::burn::share::Share;
 use crate::burn::source::Source;
 use crate::burn::tests::{check_close, config, place};
 use crate::burn::weights::Model;
 use crate::dummy;
-use crate::{Generator, Piece, Room, WeightType};
+use crate::{CacheType, Error, Generator, Piece, Result, Room, WeightType};
 
 const TYPES: [WeightType; 4] =
     [WeightType::Auto, WeightType::F32, WeightType::Bf16, WeightType::Int8];
@@ -23,8 +25,12 @@ fn generator(weights: WeightType) -> BurnGenerator {
 }
 
 fn opened(model: Model, source: &Source, room: Room) -> BurnGenerator {
-    let plan = Plan::new(&model.config, 0, room, None).unwrap();
-    BurnGenerator::new(vec![place()], model, source, (plan, room)).unwrap()
+    at(place(), model, source, room).unwrap()
+}
+
+fn at(place: Place, model: Model, source: &Source, room: Room) -> Result<BurnGenerator> {
+    let plan = Plan::new(&model.config, 0, room, None)?;
+    BurnGenerator::new(vec![place], model, source, (plan, room))
 }
 
 fn ids(count: usize) -> Vec<u32> {
@@ -56,6 +62,26 @@ fn every_type_gives_nearly_the_same_logits() {
         let change = loss(&got, &ids) - loss(&right, &ids);
         assert!(change.abs() <= nats, "{weights}: {change} nats");
     }
+}
+
+#[test]
+fn other_devices_compute_in_bf16_with_nearly_the_same_logits_and_take_no_bytes() {
+    let place = Place { kernels: Kernels::Plain, ..place() };
+    let open = |weights| {
+        let mut model = Model::random(&config(8, 2, true), 7).unwrap();
+        let source = Source::values_of(&std::mem::take(&mut model.values));
+        let room = Room { weights, cache_type: CacheType::Bf16, ..Room::default() };
+        at(place.clone(), model, &source, room)
+    };
+    let ids = ids(90);
+    let right = generator(WeightType::F32).logits(&ids).unwrap();
+    let half = open(WeightType::Bf16).unwrap().logits(&ids).unwrap();
+    check_close("bf16", &half, &right, 0.05);
+    assert_ne!(half, right, "activations are rounded too");
+    let pieces = [Piece { tokens: &ids, start: 0, blocks: &[5, 2, 9, 4, 0, 7], logits: 89..90 }];
+    let last = open(WeightType::Bf16).unwrap().step(&pieces).unwrap();
+    check_close("from the cache", &last[0], &half[89 * 61..], 0.05);
+    assert!(matches!(open(WeightType::Int8), Err(Error::BadInput(_))));
 }
 
 #[test]

@@ -37,8 +37,8 @@ use super::rotary::Tables;
 use super::weights::Model;
 use crate::footprint::chunk_rows;
 use crate::{
-    Error, IGNORE, Keep, Memory, ModelInfo, Offload, Precision, Result, Snapshot, StateLayout,
-    Trainer, Training, Weighted, Weights,
+    Error, IGNORE, Keep, Memory, ModelInfo, Offload, Result, Snapshot, StateLayout, Trainer,
+    Training, Weighted, Weights,
 };
 
 /// Of the memory that is free when a trainer is opened, an eighth may be kept for reuse.
@@ -67,7 +67,7 @@ pub(crate) struct BurnTrainer {
 fn check(places: &[Place], training: &Training) -> Result<()> {
     let bad = |why: &str| Err(Error::BadInput(why.to_owned()));
     let on_host = places[0].kernels == Kernels::Fused;
-    let plain = training.state == StateLayout::APlus && training.precision == Precision::F32;
+    let plain = training.state == StateLayout::APlus;
     match training.offload {
         Offload::Optimizer | Offload::Activations if on_host => {
             bad("the processor has no memory but the host's: there is nothing to offload to")
@@ -77,7 +77,7 @@ fn check(places: &[Place], training: &Training) -> Result<()> {
             bad("activations that are offloaded are layer inputs: train.keep must be `inputs`")
         }
         Offload::None | Offload::Activations if !on_host && !plain => {
-            bad("GPUs train in f32 with state `A+`; other layouts are the processor's")
+            bad("GPUs train with state `A+`, in f32 or bf16; other layouts are the processor's")
         }
         Offload::None | Offload::Activations => Ok(()),
     }
@@ -95,7 +95,7 @@ fn store(
             let device = places[0].device.clone();
             Box::new(Host::new(blocks, values, places.len(), keeping, device))
         }
-        Kernels::Plain => {
+        Kernels::Plain | Kernels::Cuda(_) => {
             let (group, places) = (group.clone(), places.to_vec());
             Box::new(Resident::new(group, places, blocks, values, keeping))
         }
@@ -344,7 +344,7 @@ impl Trainer for BurnTrainer {
         let devices = self.passes.places.iter().filter_map(|place| device::reserved(&place.device));
         match self.passes.places[0].kernels {
             Kernels::Fused => allocated::peak_bytes().saturating_sub(self.before),
-            Kernels::Plain => devices.max().unwrap_or(0),
+            Kernels::Plain | Kernels::Cuda(_) => devices.max().unwrap_or(0),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::burn::decoder::{Decoder, DecoderConfig, WithinBatch};
 use crate::burn::device::Place;
 use crate::burn::head::{self, Targets};
 use crate::burn::loaded::Weight;
+use crate::burn::ops::plain;
 use crate::burn::packing::Packing;
 use crate::burn::parameters::Index;
 use crate::{Error, Keep, Memory, Offload, Result};
@@ -231,7 +232,11 @@ impl Passes {
         match kept {
             Kept::Whole(taped) => taped.pulled(place, dy),
             Kept::Input(x) => again(x).pulled(place, dy),
-            Kept::OnHost(x) => again(Tensor::from_data(x, &place.device)).pulled(place, dy),
+            Kept::OnHost(x) => {
+                // On the host it is what it was, on a device what the device takes.
+                let x = plain::narrowed(Tensor::from_data(x, &place.device), dy.dtype());
+                again(x).pulled(place, dy)
+            }
             Kept::FirstHalf(taped) => {
                 let second = weights.split_off(self.blocks.first_half);
                 let middle = taped.output.clone().inner();

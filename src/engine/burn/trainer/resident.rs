@@ -1,14 +1,16 @@
-//! The numbers of all ranks where they are computed with: on GPUs, in f32 throughout.
+//! The numbers of all ranks where they are computed with: on GPUs, in f32. Blocks are computed with in
+//! f32, or in bf16 that is rounded to the nearest, ties to even.
 //!
 //! Parts are exchanged by `comm`. A part is padded with zeros so that all ranks' are of one length.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use super::store::{Held, Keeping, Layout, Store, Values, part};
+use crate::Precision;
 use crate::burn::adamw::{Step, Trained};
 use crate::burn::comm::Group;
 use crate::burn::device::{self, Place};
-use crate::burn::ops::plain;
+use crate::burn::ops::{Kernels, plain};
 use crate::burn::parameters::Parameter;
 
 /// One rank's part of a block.
@@ -147,10 +149,19 @@ fn padded(row: Tensor<1>, ranks: usize) -> Tensor<1> {
 impl Store for Resident {
     fn gather(&self, block: usize) -> Vec<Vec<Tensor<2>>> {
         let block = &self.blocks[block];
-        let parts = block.ranks.iter().map(|own| own.weight.clone()).collect();
+        // Rounded before it travels: half as much does.
+        let computed = |row: &Tensor<1>| match self.keeping.precision {
+            Precision::F32 => row.clone(),
+            Precision::Bf16 => row.clone().cast(DType::BF16),
+        };
         let rows = match block.ranks[0].copy {
-            Some(_) => block.ranks.iter().filter_map(|own| own.copy.clone()).collect(),
-            None => self.joined(block.layout.length(), parts),
+            Some(_) => {
+                block.ranks.iter().filter_map(|own| own.copy.as_ref().map(computed)).collect()
+            }
+            None => {
+                let parts = block.ranks.iter().map(|own| computed(&own.weight)).collect();
+                self.joined(block.layout.length(), parts)
+            }
         };
         let cut = |row: Tensor<1>| {
             let places = block.layout.parameters.iter().zip(&block.layout.bounds);
@@ -167,7 +178,7 @@ impl Store for Resident {
         let row = |gradients: Vec<Tensor<2>>| {
             let flat = gradients.into_iter().map(|one| {
                 let count = one.dims().iter().product::<usize>();
-                one.reshape([count])
+                plain::wide(one.reshape([count]))
             });
             Tensor::cat(flat.collect(), 0)
         };
@@ -209,7 +220,7 @@ impl Store for Resident {
             for (rank, own) in block.ranks.iter_mut().enumerate() {
                 let length = block.layout.length();
                 let range = if whole { 0..length } else { part(length, rank, ranks) };
-                own.update(&block.layout, range, step);
+                own.update(&block.layout, range, step, self.places[rank].kernels);
             }
         }
         for at in 0..self.blocks.len() {
@@ -286,7 +297,13 @@ impl Store for Resident {
 
 impl Own {
     /// One step of AdamW on the rank's part, parameter by parameter: not all of them decay.
-    fn update(&mut self, layout: &Layout, range: std::ops::Range<usize>, step: &Step) {
+    fn update(
+        &mut self,
+        layout: &Layout,
+        range: std::ops::Range<usize>,
+        step: &Step,
+        kernels: Kernels,
+    ) {
         let Some(gradient) = self.gradient.take() else { return };
         let length = self.weight.dims()[0];
         let mut cuts: Vec<(usize, bool)> = Vec::new();
@@ -308,7 +325,7 @@ impl Own {
                 first: cut(&self.first),
                 second: cut(&self.second),
             };
-            let new = plain::adamw(old, cut(&gradient), decays, step);
+            let new = kernels.adamw(old, cut(&gradient), decays, step);
             for (part, new) in parts.iter_mut().zip([new.weight, new.first, new.second]) {
                 part.push(new.reshape([count]));
             }

@@ -4,7 +4,7 @@ use super::numbers::Kind;
 use super::store::Kinds;
 use super::*;
 use crate::burn::tests::{ADAM, check_close, config, place, sequences};
-use crate::{Lora, Sequence, Shard};
+use crate::{Lora, Precision, Sequence, Shard};
 
 type Tensors = Vec<(String, Vec<f32>)>;
 
@@ -220,6 +220,20 @@ fn every_layout_learns_as_the_exact_one_does() {
     }
 }
 
+#[test]
+fn a_device_that_computes_in_bf16_learns_as_the_exact_one_does() {
+    let (_, exact) = learn(&mut open(1, &default()));
+    for (ranks, shard, offload) in [
+        (1, Shard::Parameters, Offload::None),
+        (2, Shard::Optimizer, Offload::Activations),
+        (4, Shard::Parameters, Offload::None),
+    ] {
+        let training = Training { precision: Precision::Bf16, shard, offload, ..default() };
+        let (_, end) = learn(&mut open_with(ranks, &training, Kernels::Plain));
+        assert!((end / exact - 1.0).abs() < 0.03, "{ranks} ranks, {shard}: {end}, not {exact}");
+    }
+}
+
 /// A store of 5,000 numbers of one parameter.
 fn one_store(state: StateLayout, value: f32) -> Host {
     let parameter = Parameter { shape: [50, 100], decays: true };
@@ -363,7 +377,7 @@ fn what_cannot_be_is_refused_before_anything_is_loaded() {
         (lora(2, "lm_head"), host, "`lm_head` is no weight of a layer"),
         (lora(0, "q_proj"), host, "rank 0 do not fit; 1 to 32 do"),
         (Training { offload: Offload::Optimizer, ..default() }, host, "nothing to offload to"),
-        (other(StateLayout::B), Kernels::Plain, "GPUs train in f32"),
+        (other(StateLayout::B), Kernels::Plain, "GPUs train with state"),
     ] {
         let (config, place) = (config(4, 2, true), Place { kernels, ..place() });
         let weights = Weights::Random { config: &config, seed: 7 };

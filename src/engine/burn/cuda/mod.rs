@@ -1,5 +1,13 @@
 //! NVIDIA GPUs: asks the machine before burn does, because burn panics where something is missing.
 
+mod backward;
+mod gemm;
+mod kernels;
+mod memory;
+mod ops;
+mod paged;
+mod seam;
+
 use std::path::PathBuf;
 
 use burn::tensor::Device;
@@ -7,8 +15,10 @@ use cudarc::driver::{result, sys};
 
 use crate::{Error, Facts, Result};
 
+pub(crate) use self::seam::{Ops, Stream};
+
 /// Opens GPU `index`, or says what is missing.
-pub(crate) fn open(index: usize) -> Result<Device> {
+pub(crate) fn open(index: usize) -> Result<(Device, Ops)> {
     let missing = |why: String| Error::NoDevice { device: format!("cuda:{index}"), why };
     let gpus = gpus().map_err(missing)?;
     if index >= gpus.len() {
@@ -20,7 +30,14 @@ pub(crate) fn open(index: usize) -> Result<Device> {
     if headers().is_none() {
         return Err(missing("the CUDA headers (`cuda_runtime.h`) are not installed".to_owned()));
     }
-    Ok(Device::cuda(index))
+    // Says so once if it is not there.
+    gemm::is_installed();
+    Ok((Device::cuda(index), Ops::new()))
+}
+
+/// Multiplies matrices by cuBLASLt where it is installed, or never; gives whether it was used before.
+pub(crate) fn use_library(on: bool) -> bool {
+    gemm::switch(on)
 }
 
 /// Refuses several GPUs where they cannot exchange tensors.
