@@ -116,14 +116,14 @@ mod tests {
             Looks { bytes: 4, ..looks.clone() },
             Looks { inode: looks.inode + 1, ..looks.clone() },
             Looks { modified: (looks.modified.0, looks.modified.1 + 1), ..looks.clone() },
-            Looks { changed: (looks.changed.0 - 1, 0), ..looks.clone() },
+            Looks { changed: (looks.changed.0 - 1, 0), ..looks },
         ] {
             remember(other);
             assert_eq!(hash(&path, &notes).unwrap(), one);
         }
         fs::write(&path, "two").unwrap();
         assert_ne!(hash(&path, &notes).unwrap(), one);
-        let settled = Looks { modified: (1, 0), changed: (1, 0), ..looks.clone() };
+        let settled = Looks { modified: (1, 0), changed: (1, 0), ..looks };
         assert!(settled.is_settled(old) && !looks.is_settled(old));
         assert!(!looks.is_settled(SystemTime::now()));
     }

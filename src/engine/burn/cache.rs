@@ -99,7 +99,7 @@ pub(crate) struct Paged<'a> {
 /// Where they go and what they see.
 enum Rows<'a> {
     Host(Pages),
-    Device(DevicePlaces),
+    Device(Box<DevicePlaces>),
     Held(&'a DevicePlaces),
 }
 
@@ -115,7 +115,8 @@ impl<'a> Paged<'a> {
         let rows = match place.kernels {
             Kernels::Fused => Rows::Host(Pages::new(spans)),
             kernels @ (Kernels::Plain | Kernels::Cuda(_)) => {
-                Rows::Device(DevicePlaces::new(&Places::new(&spans), kernels, &place.device))
+                let places = DevicePlaces::new(&Places::new(&spans), kernels, &place.device);
+                Rows::Device(Box::new(places))
             }
         };
         Self { cache, rows }
@@ -138,10 +139,10 @@ impl Attend for Paged<'_> {
                 pages.attend_host(qkv_tw, &mut layers[layer], heads)
             }
             (Layers::Device(layers, kernels), Rows::Device(places)) => {
-                layers[layer].attend(qkv_tw, places, *kernels, heads)
+                layers[layer].attend(&qkv_tw, places, *kernels, heads)
             }
             (Layers::Device(layers, kernels), Rows::Held(places)) => {
-                layers[layer].attend(qkv_tw, places, *kernels, heads)
+                layers[layer].attend(&qkv_tw, places, *kernels, heads)
             }
             (Layers::F32(_) | Layers::Bf16(_), Rows::Device(_) | Rows::Held(_))
             | (Layers::Device(..), Rows::Host(_)) => {

@@ -8,6 +8,7 @@
 //! `Cᵀ = Rᵀ · Lᵀ`, which needs no copy.
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
@@ -234,10 +235,11 @@ impl Library {
         stream: driver_sys::CUstream,
     ) -> Result<(), String> {
         let (handle, workspace) = self.open()?;
-        if !self.plans.contains_key(&key) {
-            self.plans.insert(key, planned(handle, key)?);
-        }
-        let Planned { multiplication, layouts, algorithm } = &self.plans[&key];
+        let plan = match self.plans.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(planned(handle, key)?),
+        };
+        let Planned { multiplication, layouts, algorithm } = plan;
         let [left, right, sum, out] = pointers;
         let (one, added) = (1.0_f32, if key.adds { 1.0_f32 } else { 0.0 });
         #[expect(unsafe_code, reason = "cuBLASLt takes pointers")]

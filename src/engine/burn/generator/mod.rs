@@ -254,7 +254,18 @@ impl BurnGenerator {
         let Plan { shape, weight_bytes, cache_bytes, .. } = plan;
         let held = Held { weight_bytes, cache_bytes };
         let number = room.cache_type;
-        Ok(Self { ranks, group, tables, shape, held, number, model, buckets: Vec::new(), stream, crew: None })
+        Ok(Self {
+            ranks,
+            group,
+            tables,
+            shape,
+            held,
+            number,
+            model,
+            buckets: Vec::new(),
+            stream,
+            crew: None,
+        })
     }
 
     /// The same for any pieces.
@@ -371,7 +382,6 @@ impl BurnGenerator {
             Some(logits) => logits,
             None => self.compute(pieces),
         }
-    }
     }
 }
 

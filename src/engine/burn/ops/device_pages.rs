@@ -168,7 +168,7 @@ impl Pools {
     /// Writes the keys and values of a step, and lets each row see its sequence up to itself.
     pub(crate) fn attend(
         &mut self,
-        qkv: Tensor<2>,
+        qkv: &Tensor<2>,
         places: &DevicePlaces,
         kernels: Kernels,
         heads: Heads,
@@ -176,7 +176,7 @@ impl Pools {
         let both = self.both.take().expect("pools are there between steps");
         let rows = places.rows.clone();
         let (keys, values) = match kernels {
-            Kernels::Plain | Kernels::Fused => write(&qkv, &rows, both, heads),
+            Kernels::Plain | Kernels::Fused => write(qkv, &rows, both, heads),
             Kernels::Cuda(own) => own.write_pages(qkv.clone(), rows, both, heads),
         };
         let parts = places.groups.iter().map(|group| {
