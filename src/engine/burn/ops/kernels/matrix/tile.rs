@@ -110,6 +110,9 @@ pub(crate) unsafe fn multiply<S: Simd, L: Lie, const MOST: usize, const G: usize
     }
 }
 
+// Counted loops: adapters of iterators (`enumerate`, `skip`, `zip`) were not all inlined in a release
+// build with overflow checks, and a sum that is handed to a function leaves its register.
+#[expect(clippy::needless_range_loop, reason = "iterators were eight times slower, see above")]
 #[inline(always)]
 unsafe fn piece<S: Simd, L: Lie, const R: usize, const G: usize>(tile: Tile) {
     // SAFETY: by the contract of `multiply`.
@@ -118,43 +121,49 @@ unsafe fn piece<S: Simd, L: Lie, const R: usize, const G: usize>(tile: Tile) {
         let (mut panel, mut left) = (tile.panel, tile.left);
         for _ in 0..tile.depth {
             let mut held = [S::load(panel); G];
-            for (group, held) in held.iter_mut().enumerate().skip(1) {
-                *held = S::load(panel.add(group * LANES));
+            for group in 1..G {
+                held[group] = S::load(panel.add(group * LANES));
             }
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let value = *left.add(row * L::ROW);
-                let value = S::splat(value);
-                for (sum, held) in sums.iter_mut().zip(&held) {
-                    *sum = S::fused(*held, value, *sum);
+            for row in 0..R {
+                let value = S::splat(*left.add(row * L::ROW));
+                for group in 0..G {
+                    sums[row][group] = S::fused(held[group], value, sums[row][group]);
                 }
             }
             panel = panel.add(PANEL);
             left = left.add(L::STEP);
         }
-        // Each of these loops is unrolled: sums that are looked up by a number leave the registers.
         let scale = S::splat(tile.scale);
-        for sums in &mut sums {
-            *sums = sums.map(|sum| S::multiply(sum, scale));
+        for row in 0..R {
+            for group in 0..G {
+                sums[row][group] = S::multiply(sums[row][group], scale);
+            }
         }
+        // Each of these loops is unrolled: sums that are looked up by a number leave the registers.
         if tile.columns < G * LANES {
             let mut values = [[[0.0_f32; LANES]; G]; R];
-            for (values, sum) in values.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-                S::store(values.as_mut_ptr(), *sum);
+            for row in 0..R {
+                for group in 0..G {
+                    S::store(values[row][group].as_mut_ptr(), sums[row][group]);
+                }
             }
-            for (row, values) in values.iter().enumerate() {
-                let values = values.as_flattened();
-                edge(tile.out.add(row * tile.out_stride), &values[..tile.columns], tile.add);
+            for row in 0..R {
+                let values = &values[row].as_flattened()[..tile.columns];
+                edge(tile.out.add(row * tile.out_stride), values, tile.add);
             }
         } else if tile.add {
-            for (row, sums) in sums.iter().enumerate() {
-                for (group, sum) in sums.iter().enumerate() {
-                    S::add_to(tile.out.add(row * tile.out_stride + group * LANES), *sum);
+            for row in 0..R {
+                for group in 0..G {
+                    S::add_to(
+                        tile.out.add(row * tile.out_stride + group * LANES),
+                        sums[row][group],
+                    );
                 }
             }
         } else {
-            for (row, sums) in sums.iter().enumerate() {
-                for (group, sum) in sums.iter().enumerate() {
-                    S::store(tile.out.add(row * tile.out_stride + group * LANES), *sum);
+            for row in 0..R {
+                for group in 0..G {
+                    S::store(tile.out.add(row * tile.out_stride + group * LANES), sums[row][group]);
                 }
             }
         }
