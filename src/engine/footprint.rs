@@ -85,6 +85,19 @@ impl Shape {
         attention + 3 * self.hidden * self.feed_forward + self.vectors
     }
 
+    /// Numbers in the matrices of a layer.
+    pub fn matrices(&self) -> u64 {
+        self.layer() - self.vectors
+    }
+
+    /// Useful operations of a forward and a backward pass over so many tokens, the squares of whose
+    /// sequences' lengths make `squares`: six for each number that a token is multiplied with, and
+    /// causal attention, in which half of the pairs count. What is computed again is not counted.
+    pub fn operations(&self, tokens: f64, squares: f64) -> f64 {
+        let linear = 6 * (self.layers * self.matrices() + self.table());
+        linear as f64 * tokens + 6.0 * (self.layers * self.query) as f64 * squares
+    }
+
     /// Numbers in the first half of a layer.
     fn first_half(&self) -> u64 {
         let second = 3 * self.hidden * self.feed_forward + self.hidden;

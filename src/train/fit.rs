@@ -13,10 +13,12 @@ use super::identity::Identity;
 use super::resume::{self, Progress};
 use super::save::{self, Save, Saved, Saver};
 use super::schedule::Plan;
+use super::utilisation::Utilisation;
 use super::weigh::{self, Batch};
 use super::{certificate, check, explained, memory, step};
 use crate::dataset::pack::{Cost, Limits, Spread, spread};
 use crate::dataset::shards::Shards;
+use crate::engine::footprint::Shape;
 use crate::engine::{self, Trainer, Weights};
 use crate::records::{RunEvent, RunEventKind, Step};
 use crate::stage::{self, Stopped};
@@ -182,6 +184,7 @@ struct Fitting<'a> {
     orders: Orders,
     /// What examples cost.
     cost: Cost,
+    utilisation: Utilisation,
     saver: Saver,
     spikes: Spikes,
     clock: Clock,
@@ -195,12 +198,15 @@ impl<'a> Fitting<'a> {
         observer: &'a mut dyn Observer,
     ) -> anyhow::Result<Self> {
         observer.began(first)?;
+        let shape = memory::shape(task.model)?;
+        let devices = task.config.devices().map_err(anyhow::Error::msg)?;
         Ok(Self {
             done: first,
             saved: first,
             losses: (0.0, 0),
             orders: Orders::default(),
-            cost: cost(task.model)?,
+            cost: cost(&shape),
+            utilisation: Utilisation::new(shape, &devices),
             saver: Saver::default(),
             spikes: Spikes::default(),
             clock: Clock::new(),
@@ -315,7 +321,7 @@ impl<'a> Fitting<'a> {
             tokens,
             trained_tokens: trained as u64,
             tokens_per_second: tokens as f64 / seconds.max(1e-9),
-            mfu: None,
+            mfu: self.utilisation.of(&lengths, seconds),
             seconds,
             peak_memory_bytes: trainer.peak_memory_bytes(),
             balance,
@@ -449,20 +455,10 @@ fn zero_tokens(step: u64, examples: Vec<i64>) -> RunEvent {
     RunEvent { hint, examples, ..event(RunEventKind::ZeroTokens, step, message) }
 }
 
-/// What examples cost the model in `dir`.
-fn cost(dir: &Path) -> anyhow::Result<Cost> {
-    let path = dir.join("config.json");
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("could not read `{}`", path.display()))?;
-    let config: serde_json::Value = serde_json::from_str(&text)
-        .with_context(|| format!("could not read `{}`", path.display()))?;
-    let number = |name: &str| config[name].as_u64().unwrap_or(0);
-    let (width, layers) = (number("hidden_size"), number("num_hidden_layers"));
-    let heads = number("num_attention_heads").max(1);
-    let kv_width = width / heads * number("num_key_value_heads");
-    let layer = 2 * width * (width + kv_width) + 3 * width * number("intermediate_size");
-    let matrices = layers * layer + width * number("vocab_size");
-    Ok(Cost::of_model(layers, width, matrices))
+/// What examples cost with a model of this shape.
+fn cost(shape: &Shape) -> Cost {
+    let matrices = shape.layers * shape.matrices() + shape.table();
+    Cost::of_model(shape.layers, shape.query, matrices)
 }
 
 /// The curve written so far.

@@ -30,12 +30,19 @@ pub fn on_processor(config: &Config, model: &Value) -> Result<(Memory, u64), Str
 /// # Errors
 /// If its `config.json` cannot be read.
 pub(super) fn checkpoint(model: &Path, training: &Training) -> anyhow::Result<[u64; 2]> {
+    Ok(footprint::checkpoint(&shape(model)?, training))
+}
+
+/// The shape of the model in a folder.
+///
+/// # Errors
+/// If its `config.json` cannot be read.
+pub(super) fn shape(model: &Path) -> anyhow::Result<Shape> {
     let path = model.join("config.json");
     let text = std::fs::read_to_string(&path);
     let named = || format!("could not read `{}`", path.display());
     let config: Value = serde_json::from_str(&text.with_context(named)?).with_context(named)?;
-    let shape = Shape::parse(&config).map_err(|why| anyhow!("`{}`: {why}", path.display()))?;
-    Ok(footprint::checkpoint(&shape, training))
+    Shape::parse(&config).map_err(|why| anyhow!("`{}`: {why}", path.display()))
 }
 
 fn positions(model: &Value) -> u64 {

@@ -18,6 +18,7 @@ mod resume;
 mod save;
 mod schedule;
 mod step;
+mod utilisation;
 mod weigh;
 
 use std::path::{Path, PathBuf};

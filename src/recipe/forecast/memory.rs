@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use super::shape::{Shape, matrices, mlp, qkv};
+use super::shape::{Shape, mlp, qkv};
 use crate::train::{Keep, Memory, Offload, Shard, StateLayout};
 
 /// Tokens of a chunk of logits where the recipe does not say.
@@ -129,7 +129,7 @@ impl Choice {
     pub(super) fn repeated(&self, shape: &Shape) -> f64 {
         match self.keep {
             Keep::Inputs => 4.0 / 3.0,
-            Keep::Attention => 1.0 + mlp(shape) as f64 / matrices(shape) as f64 / 3.0,
+            Keep::Attention => 1.0 + mlp(shape) as f64 / shape.matrices() as f64 / 3.0,
             Keep::All => 1.0,
         }
     }

@@ -15,7 +15,7 @@ use super::{Expected, Machine, Plan};
 use crate::train::{self, Offload};
 use choose::Room;
 use memory::Choice;
-use shape::{Shape, flops_per_token, of_model};
+use shape::{Shape, of_model};
 
 pub use choose::{Row, Way};
 pub use memory::DeviceBytes;
@@ -187,7 +187,8 @@ fn setting<T: DeserializeOwned + Default>(train: &Value, name: &str) -> T {
 fn count_hours(expected: Option<&Expected>, shape: &Shape, gpus: u64, forecast: &mut Forecast) {
     let (Some(tokens), Some(expected)) = (forecast.tokens, expected) else { return };
     let reached = H100_FLOPS * expected.utilisation * gpus as f64;
-    let hours = tokens as f64 * flops_per_token(shape, ATTENDED_TOKENS) / reached / 3_600.0;
+    let operations = shape.operations(tokens as f64, tokens as f64 * ATTENDED_TOKENS);
+    let hours = operations / reached / 3_600.0;
     forecast.hours = Some(hours);
     let price = expected.usd_per_gpu_hour;
     forecast.cost_usd = (price > 0.0).then_some(hours * gpus as f64 * price);

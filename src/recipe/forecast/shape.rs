@@ -1,4 +1,4 @@
-//! The shape of a model: where it is written, and the operations that depend on it.
+//! The shape of a model: where it is written.
 
 use std::path::Path;
 
@@ -24,11 +24,6 @@ pub(super) fn config_json(model: &str) -> Option<Value> {
     serde_json::from_str(&text).ok()
 }
 
-/// Numbers in the matrices of a layer.
-pub(super) fn matrices(shape: &Shape) -> u64 {
-    shape.layer() - shape.vectors
-}
-
 /// Numbers in the feed-forward part of a layer.
 pub(super) fn mlp(shape: &Shape) -> u64 {
     3 * shape.hidden * shape.feed_forward
@@ -37,13 +32,6 @@ pub(super) fn mlp(shape: &Shape) -> u64 {
 /// Queries, keys and values of a token.
 pub(super) fn qkv(shape: &Shape) -> u64 {
     shape.query + 2 * shape.key
-}
-
-/// Useful operations of forward and backward per token: 6 per number it is multiplied with, and
-/// causal attention over `attended` tokens.
-pub(super) fn flops_per_token(shape: &Shape, attended: f64) -> f64 {
-    let linear = 6 * (shape.layers * matrices(shape) + shape.table());
-    linear as f64 + 6.0 * (shape.layers * shape.query) as f64 * attended
 }
 
 /// Qwen2.5 models, which the published recipes begin with: hidden size, feed-forward size, layers, heads
@@ -72,7 +60,7 @@ fn qwen([hidden, feed_forward, layers, heads, key_heads]: [u64; 5]) -> Value {
 mod tests {
     use serde_json::json;
 
-    use super::{flops_per_token, of_model};
+    use super::of_model;
 
     #[test]
     fn published_models_have_as_many_parameters_as_hugging_face_counts() {
@@ -92,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_floor_of_the_7b_model_is_that_of_the_literature() {
-        let flops = flops_per_token(&of_model("Qwen2.5-7B").unwrap(), 9_600.0);
+        let flops = of_model("Qwen2.5-7B").unwrap().operations(1.0, 9_600.0);
         assert!((flops / 1e9 - 48.2).abs() < 0.1, "{flops}");
     }
 
