@@ -15,7 +15,7 @@ use super::footprint::{self, Load};
 use super::roofline::{Limits, attention_operations, layer_operations};
 use super::{
     Adam, Device, Generator, Precision, Result, Room, Sequence, Trainer, Training, WeightType,
-    Weighted, Weights, burn, check_collectives, compare, dummy, open_generator, open_trainer,
+    Weighted, Weights, check_collectives, compare, dummy, open_generator, open_trainer, parts,
 };
 
 /// Decode steps that are timed.
@@ -81,7 +81,7 @@ pub fn measure(device: Device, name: &str) -> Result<Value> {
         "limits": limits,
         "products": part(products(device, sizes)),
         "attention": part(attention(device, sizes, limits)),
-        "attention_gradient_error": part(burn::attention_gradient(device, sizes.rows.min(2048), sizes.heads)),
+        "attention_gradient_error": part(parts::attention_gradient(device, sizes.rows.min(2048), sizes.heads)),
         "layers": part(layers(device)),
         "generating": part(generating(device, sizes, limits)),
         "layer_at_16k": part(layer(device, sizes, limits)),
@@ -110,7 +110,7 @@ fn products(device: Device, sizes: &Sizes) -> Result<Vec<Value>> {
         ("down, one row", [1, hidden, feed_forward]),
     ];
     let one = |(name, shape): (&str, [usize; 3])| -> Result<Value> {
-        let [seconds, own_seconds] = burn::product(device, shape)?;
+        let [seconds, own_seconds] = parts::product(device, shape)?;
         let operations = 2.0 * shape.iter().product::<usize>() as f64;
         Ok(json!({
             "name": name,
@@ -125,7 +125,7 @@ fn products(device: Device, sizes: &Sizes) -> Result<Vec<Value>> {
 fn attention(device: Device, sizes: &Sizes, limits: Option<Limits>) -> Result<Vec<Value>> {
     let [heads, _, size] = sizes.heads;
     let one = |tokens: &usize| -> Result<Value> {
-        let seconds = burn::attention(device, *tokens, sizes.heads)?;
+        let seconds = parts::attention(device, *tokens, sizes.heads)?;
         let rate = attention_operations(*tokens as u64, heads as u64, size as u64) / seconds;
         Ok(json!({
             "tokens": tokens,
@@ -145,9 +145,9 @@ fn layers(device: Device) -> Result<Value> {
     let model = open_trainer(&[Device::Cpu], weights, &Training::default())?;
     model.snapshot()?.save_model(dir.path())?;
     let ids: Vec<u32> = (0..150).map(|at| at * 3 % 512).collect();
-    let right = burn::layers(Device::Cpu, dir.path(), &ids, WeightType::F32)?;
+    let right = parts::layers(Device::Cpu, dir.path(), &ids, WeightType::F32)?;
     let apart = |weights| -> Result<Vec<f64>> {
-        let left = burn::layers(device, dir.path(), &ids, weights)?;
+        let left = parts::layers(device, dir.path(), &ids, weights)?;
         Ok(left.iter().zip(&right).map(|(left, right)| compare::apart(left, right)).collect())
     };
     Ok(json!({ "f32": apart(WeightType::F32)?, "bf16": apart(WeightType::Bf16)? }))

@@ -49,6 +49,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use burn as parts;
 pub use error::{Error, Result};
 pub use exchange::{Exchange, Exchanges, STEP_TOLERANCE};
 pub use training::{

@@ -1,3 +1,5 @@
+//! Attention beside the plain way, sequence by sequence.
+
 use super::*;
 
 fn numbers(count: usize, seed: u32) -> Vec<f32> {

@@ -1,3 +1,5 @@
+//! Products beside the plain way: every shape of tile, every instruction path.
+
 use super::*;
 
 /// Numbers without a pattern, between -1 and 1.
