@@ -47,6 +47,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use error::Error;
 
+use crate::serve;
+
 pub use access::{
     DEFAULT_BASE, add_key, has_password, issue_setup_url, known_base, random_password, set_password,
 };
@@ -173,6 +175,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(ui::serve)
         .layer(DefaultBodyLimit::max(extract::BODY_BYTES_MAX))
         .layer(from_fn_with_state(state.clone(), guard::door))
+        .layer(from_fn(serve::linger))
         .with_state(state)
 }
 

@@ -14,6 +14,7 @@ mod error;
 mod fields;
 mod gate;
 mod health;
+mod linger;
 mod listen;
 mod meters;
 pub mod metrics;
@@ -36,6 +37,7 @@ use serde_json::json;
 pub use chat_completions::answer;
 pub use error::Error;
 pub use gate::Gate;
+pub use linger::linger;
 pub use listen::{Serving, listen};
 pub use models::{Card, Copied, Engine, Limits, Loaded, Models, Offer, REQUESTS_MAX};
 pub use rehearsal::{Config, Summary, run};
@@ -93,7 +95,8 @@ pub fn standalone(models: Arc<Models>, check: Option<KeyCheck>) -> Router {
         .route("/openapi.json", get(openapi))
         .method_not_allowed_fallback(no_method)
         .with_state(Server { models: Arc::clone(&models), check: None });
-    router(models, check).merge(finish(aliases, server)).merge(open).fallback(no_route)
+    let whole = router(models, check).merge(finish(aliases, server)).merge(open);
+    whole.fallback(no_route).layer(middleware::from_fn(linger))
 }
 
 fn finish(router: Router<Server>, server: Server) -> Router {

@@ -282,6 +282,20 @@ fn a_body_without_end_is_refused_at_its_length() {
 }
 
 #[test]
+fn who_sends_a_body_that_nobody_reads_gets_the_answer() {
+    let json = "content-type: application/json\r\n";
+    let text = "content-type: text/plain\r\n";
+    let body = vec![b' '; 40 << 20];
+    let open = server(64, None);
+    assert_eq!(open.send("POST", "/v1/chat/completions", json, &body).0, 413);
+    assert_eq!(open.send("POST", "/v1/chat/completions", text, &body).0, 415);
+    assert_eq!(open.send("POST", "/v1/models", json, &body).0, 405);
+    assert_eq!(open.send("POST", "/v1/nothing", json, &body).0, 404);
+    let closed = server(64, Some(Arc::new(|_| false)));
+    assert_eq!(closed.send("POST", "/v1/chat/completions", json, &body).0, 401);
+}
+
+#[test]
 fn models_are_listed_and_found() {
     let server = server(64, None);
     let (status, _, body) = server.send("GET", "/v1/models", "", b"");
