@@ -11,6 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use super::Global;
 use crate::chat::local::{LocalModel, PARROT, Place};
@@ -44,8 +45,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     served_name: Option<String>,
     /// Tokens of conversation and answer together at most; the model's own limit if not given
-    #[arg(long, value_name = "TOKENS")]
-    max_context: Option<usize>,
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..))]
+    max_context: Option<u32>,
     /// What weights are kept as on the processor: `auto` (as in the files), `f32`, `bf16` or `int8`
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     weights: WeightType,
@@ -57,7 +58,7 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER", default_value_t = REQUESTS_MAX as u32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_requests: u32,
     /// How long a step of the engine may take before `/health` says that it is stuck
-    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..))]
     step_timeout: u32,
     /// How long answers may go on after the first SIGTERM; a second one ends them
     #[arg(long, value_name = "SECONDS", default_value = "30")]
@@ -73,7 +74,7 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         .flat_map(|device| std::iter::repeat_n(*device, usize::from(args.replicas)))
         .collect();
     let place = Place {
-        max_context: args.max_context,
+        max_context: args.max_context.map(|tokens| tokens as usize),
         threads: threads(&devices),
         weights: args.weights,
         cache_bytes: args.cache,
@@ -93,6 +94,12 @@ pub(super) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     };
     let load = move || {
         let model = LocalModel::open_on(&name, &args.model, place, &devices)?;
+        if let Some(asked) = place.max_context.filter(|asked| *asked > model.context()) {
+            let context = model.context();
+            warn!(
+                "--max-context {asked} is more than `{name}` has: requests may have {context} tokens"
+            );
+        }
         let created = created(&args.model);
         models.add_loaded(Offer { name, dir: args.model, created }, model);
         Ok(())

@@ -216,3 +216,20 @@ fn a_recipe_for_a_device_that_is_not_there_begins_nothing() {
     check(&ended, &["`train` cannot run: ", "cuda"], "");
     assert!(!env.data().join("thinkery.db").exists(), "nothing was begun");
 }
+
+#[test]
+fn a_server_that_could_answer_nothing_is_not_started() {
+    let env = TestEnv::new();
+    for (flag, value, limit) in [
+        ("--max-context", "0", "2.."),
+        ("--max-context", "1", "2.."),
+        ("--step-timeout", "0", "1.."),
+        ("--max-requests", "0", "1..=100000"),
+        ("--replicas", "0", "1..=64"),
+    ] {
+        let ended = env.run(&["serve", "parrot:", "--listen", "127.0.0.1:0", flag, value]);
+        assert_eq!(ended.code, Some(2), "{flag} {value}");
+        let said = [flag, &format!("{value} is not in {limit}")[..]];
+        assert!(said.iter().all(|said| ended.stderr.contains(said)), "{}", ended.stderr);
+    }
+}
