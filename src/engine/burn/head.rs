@@ -47,8 +47,8 @@ pub(crate) fn differentiate(
         let logits = kernels.linear(rows.clone(), weight.clone());
         let (new, of_logits) = kernels.cross_entropy(logits, ids, factors);
         losses.extend(new);
-        of_weight = kernels.product_added(of_weight, of_logits.clone(), rows.clone(), true);
-        parts.push(kernels.product_added(rows.zeros_like(), of_logits, weight.clone(), false));
+        of_weight = kernels.product_added(of_weight, of_logits.clone(), rows, true);
+        parts.push(kernels.product(of_logits, weight.clone()));
     }
     let of_input = if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 0) };
     Outcome { losses, of_input, of_weight }

@@ -77,8 +77,9 @@ impl Kernels {
     /// `sum + x · weightᵀ`.
     pub(crate) fn linear_added(self, sum: Tensor<2>, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
         match self {
-            Self::Plain | Self::Fused => sum + self.linear(x, weight),
+            Self::Plain => sum + self.linear(x, weight),
             Self::Cuda(own) => own.linear_added(sum, x, weight),
+            Self::Fused => fused::linear_added(sum, x, weight),
         }
     }
 
@@ -140,6 +141,18 @@ impl Kernels {
         match self {
             Self::Plain | Self::Cuda(_) => plain::cross_entropy(logits, targets, factors),
             Self::Fused => fused::cross_entropy(logits, targets, factors),
+        }
+    }
+
+    /// `left · right`. On no tape.
+    pub(crate) fn product(self, left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Plain | Self::Cuda(_) => {
+                let (shape, dtype) = ([left.dims()[0], right.dims()[1]], left.dtype());
+                let zeros = Tensor::zeros(shape, (&left.device(), dtype));
+                self.product_added(zeros, left, right, false)
+            }
+            Self::Fused => fused::product(left, right),
         }
     }
 

@@ -143,6 +143,33 @@ impl<B: FusedBack> Backward<B, 2> for LinearBack {
 }
 
 #[derive(Debug)]
+struct LinearAddedBack;
+
+impl<B: FusedBack> Backward<B, 3> for LinearAddedBack {
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let [of_sum, of_x, of_weight] = ops.parents;
+        let (x, weight) = ops.state;
+        if let Some(node) = of_weight {
+            grads.register::<B>(node.id, B::product(gradient.clone(), x, true));
+        }
+        if let Some(node) = of_x {
+            grads.register::<B>(node.id, B::product(gradient.clone(), weight, false));
+        }
+        if let Some(node) = of_sum {
+            grads.register::<B>(node.id, gradient);
+        }
+    }
+}
+
+#[derive(Debug)]
 struct NormBack;
 
 impl<B: FusedBack> Backward<B, 2> for NormBack {
@@ -272,6 +299,21 @@ impl<B: Fused + FusedBack, C: CheckpointStrategy> Fused for Autodiff<B, C> {
             OpsKind::UnTracked(tape) => {
                 tape.finish(B::own_linear(x.into_primitive(), weight.into_primitive()))
             }
+        }
+    }
+
+    fn own_linear_added(
+        sum: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let nodes = [sum.node(), x.node(), weight.node()];
+        let prepared = LinearAddedBack.prepare::<C>(nodes).compute_bound().stateful();
+        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        let out = B::own_linear_added(sum.into_primitive(), x.clone(), weight.clone());
+        match prepared {
+            OpsKind::Tracked(tape) => tape.finish((x, weight), out),
+            OpsKind::UnTracked(tape) => tape.finish(out),
         }
     }
 

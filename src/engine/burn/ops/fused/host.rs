@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 
 use super::{Host, dims, host, into_values};
 use crate::burn::ops::kernels::cross_entropy::losses;
-use crate::burn::ops::kernels::matrix::add_product;
+use crate::burn::ops::kernels::matrix::{add_product, multiplied};
 use crate::burn::views::View;
 
 fn primitive(tensor: Tensor<2>) -> Host {
@@ -27,6 +27,14 @@ pub(crate) fn cross_entropy(
     let mut values = into_values(primitive(logits).to_contiguous());
     let losses = losses(&mut values, targets, factors);
     (losses, tensor(host(values, shape)))
+}
+
+/// `left · right`.
+pub(crate) fn product(left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {
+    let [left, right] = [left, right].map(|x| primitive(x).to_contiguous());
+    let ([rows, depth], [_, columns]) = (dims(&left), dims(&right));
+    let (left, right) = (View::whole(left.storage(), depth), View::whole(right.storage(), columns));
+    tensor(host(multiplied(left, right), [rows, columns]))
 }
 
 /// `sum + left · right`, or with the left one turned, in the place of the sum.

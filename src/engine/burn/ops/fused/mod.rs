@@ -11,9 +11,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 
-pub(crate) use self::host::{cross_entropy, product_added, rows_added};
+pub(crate) use self::host::{cross_entropy, product, product_added, rows_added};
 
-use super::kernels::matrix::multiplied;
+use super::kernels::matrix::{multiplied, multiplied_added};
 use super::kernels::rotate::Angles;
 use super::kernels::{attention as attention_kernel, gated, norm, rotate};
 use crate::burn::decoder::Heads;
@@ -26,6 +26,12 @@ pub(crate) trait Fused: Backend {
     fn own_rows(x: FloatTensor<Self>, rows: Arc<[usize]>) -> FloatTensor<Self>;
 
     fn own_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn own_linear_added(
+        sum: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 
     fn own_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32)
     -> FloatTensor<Self>;
@@ -56,6 +62,13 @@ pub(crate) fn embedding(table: Tensor<2>, rows: Arc<[usize]>) -> Tensor<2> {
 
 pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     let out = <Dispatch as Fused>::own_linear(x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(out)
+}
+
+/// `sum + x · weightᵀ` in one pass.
+pub(crate) fn linear_added(sum: Tensor<2>, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let out = <Dispatch as Fused>::own_linear_added(sum.into_dispatch(), x, weight);
     Tensor::from_dispatch(out)
 }
 
@@ -121,6 +134,13 @@ impl Fused for Flex {
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
         let weight = View::whole(weight.storage(), depth).transposed();
         host(multiplied(View::whole(x.storage(), depth), weight), [rows, columns])
+    }
+
+    fn own_linear_added(sum: Host, x: Host, weight: Host) -> Host {
+        let (shape, depth) = (dims(&sum), dims(&weight)[1]);
+        let (sum, x, weight) = (sum.to_contiguous(), x.to_contiguous(), weight.to_contiguous());
+        let (x, weight) = (View::whole(x.storage(), depth), View::whole(weight.storage(), depth));
+        host(multiplied_added(sum.storage(), x, weight.transposed()), shape)
     }
 
     fn own_norm(x: Host, weight: Host, epsilon: f32) -> Host {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::TASK_ROWS;
-use super::vector::{exp, greatest, vectorized};
+use super::vector::{exp, exp_sum, greatest, vectorized};
 
 /// Turns logits into their gradients, `(softmax - one at the target) * factor` row by row, and gives
 /// the loss of each row, `-log softmax(row)[target]`.
@@ -30,15 +30,7 @@ vectorized! {
         let mut normalisers = Vec::with_capacity(logits.len() / width);
         for row in logits.chunks_exact(width) {
             let most = greatest(row);
-            let mut sums = [0.0_f32; 16];
-            let lanes = row.chunks_exact(16);
-            let rest: f32 = lanes.remainder().iter().map(|logit| exp(logit - most)).sum();
-            for row in lanes {
-                for (sum, logit) in sums.iter_mut().zip(row) {
-                    *sum += exp(logit - most);
-                }
-            }
-            normalisers.push(most + (rest + sums.iter().sum::<f32>()).ln());
+            normalisers.push(most + exp_sum(row, most).ln());
         }
         normalisers
     }

@@ -2,29 +2,29 @@
 
 use rayon::prelude::*;
 
-use super::TASK_ROWS;
 use super::vector::{sigmoid, vectorized};
+use super::{TASK_ROWS, written};
 use crate::burn::ops::crew;
 
 /// `width` is that of the result.
 pub(crate) fn forward(gate_up: &[f32], width: usize) -> Vec<f32> {
-    let mut y = vec![0.0; gate_up.len() / 2];
     let task = TASK_ROWS * width;
-    crew::each_chunk(&mut y, task, |number, y| {
-        forward_rows(y, &gate_up[2 * number * task..][..2 * y.len()], width);
-    });
-    y
+    written(gate_up.len() / 2, |y| {
+        crew::each_chunk(y, task, |number, y| {
+            forward_rows(y, &gate_up[2 * number * task..][..2 * y.len()], width);
+        });
+    })
 }
 
 /// The gradient of `[gate | up]`.
 pub(crate) fn backward(gate_up: &[f32], gradient: &[f32], width: usize) -> Vec<f32> {
-    let mut result = vec![0.0; gate_up.len()];
     let task = TASK_ROWS * width;
-    result
-        .par_chunks_mut(task * 2)
-        .zip(gate_up.par_chunks(task * 2).zip(gradient.par_chunks(task)))
-        .for_each(|(result, (gate_up, gradient))| backward_rows(result, gate_up, gradient, width));
-    result
+    written(gate_up.len(), |result| {
+        let inputs = gate_up.par_chunks(task * 2).zip(gradient.par_chunks(task));
+        result.par_chunks_mut(task * 2).zip(inputs).for_each(|(result, (gate_up, gradient))| {
+            backward_rows(result, gate_up, gradient, width);
+        });
+    })
 }
 
 vectorized! {

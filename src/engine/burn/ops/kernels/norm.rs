@@ -2,18 +2,18 @@
 
 use rayon::prelude::*;
 
-use super::TASK_ROWS;
 use super::vector::{add_scaled, dot, vectorized};
+use super::{TASK_ROWS, written};
 use crate::burn::ops::crew;
 
 /// `y = x / sqrt(mean(x²) + epsilon) * weight`, row by row.
 pub(crate) fn forward(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
     let task = TASK_ROWS * weight.len();
-    let mut y = vec![0.0; x.len()];
-    crew::each_chunk(&mut y, task, |number, y| {
-        forward_rows(y, &x[number * task..][..y.len()], weight, epsilon);
-    });
-    y
+    written(x.len(), |y| {
+        crew::each_chunk(y, task, |number, y| {
+            forward_rows(y, &x[number * task..][..y.len()], weight, epsilon);
+        });
+    })
 }
 
 /// The gradients of `x` and of the weight for a gradient of `y`.
@@ -24,12 +24,14 @@ pub(crate) fn backward(
     epsilon: f32,
 ) -> (Vec<f32>, Vec<f32>) {
     let task = TASK_ROWS * weight.len();
-    let mut of_x = vec![0.0; x.len()];
-    let parts: Vec<Vec<f32>> = of_x
-        .par_chunks_mut(task)
-        .zip(x.par_chunks(task).zip(gradient.par_chunks(task)))
-        .map(|(of_x, (x, gradient))| backward_rows(of_x, x, gradient, weight, epsilon))
-        .collect();
+    let mut parts: Vec<Vec<f32>> = Vec::new();
+    let of_x = written(x.len(), |of_x| {
+        let inputs = x.par_chunks(task).zip(gradient.par_chunks(task));
+        let tasks = of_x.par_chunks_mut(task).zip(inputs);
+        let ran =
+            tasks.map(|(of_x, (x, gradient))| backward_rows(of_x, x, gradient, weight, epsilon));
+        ran.collect_into_vec(&mut parts);
+    });
     let mut of_weight = vec![0.0; weight.len()];
     for part in parts {
         add_scaled(&mut of_weight, &part, 1.0);

@@ -1,10 +1,13 @@
 //! Loops that the compiler turns into vector instructions.
+//!
+//! They are loops and no folds: a closure that is handed to an adapter is compiled without the
+//! instructions of the function around it, and there `mul_add` is a call.
 
 /// Numbers that are added up side by side; a fixed number keeps sums the same on every machine.
 const LANES: usize = 16;
 
-/// Compiles a function a second time for AVX2 and picks at run time. Products and sums stay apart
-/// (no fused multiply-add), so both give the same numbers.
+/// Compiles a function again for AVX2 and for AVX-512 and picks at run time. Only where it is written
+/// (`mul_add`) is a product rounded together with a sum, so all give the same numbers.
 macro_rules! vectorized {
     ($(#[$meta:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
@@ -13,16 +16,26 @@ macro_rules! vectorized {
             fn portable($($argument: $type),*) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2")]
+            #[target_feature(enable = "avx2,fma")]
             fn wide($($argument: $type),*) $(-> $result)? {
                 portable($($argument),*)
             }
 
             #[cfg(target_arch = "x86_64")]
-            if std::arch::is_x86_feature_detected!("avx2") {
+            #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+            fn widest($($argument: $type),*) $(-> $result)? {
+                portable($($argument),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            match $crate::burn::ops::kernels::vector::width() {
+                #[expect(unsafe_code, reason = "calls code for AVX-512")]
+                // SAFETY: the processor has these instructions.
+                512 => return unsafe { widest($($argument),*) },
                 #[expect(unsafe_code, reason = "calls code for AVX2")]
-                // SAFETY: the processor has AVX2.
-                return unsafe { wide($($argument),*) };
+                // SAFETY: the processor has these instructions.
+                256 => return unsafe { wide($($argument),*) },
+                _ => {}
             }
             portable($($argument),*)
         }
@@ -30,18 +43,39 @@ macro_rules! vectorized {
 }
 pub(crate) use vectorized;
 
+/// Bits of the widest vectors that there is code for.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn width() -> u32 {
+    use std::arch::is_x86_feature_detected as has;
+    let avx2 = has!("avx2") && has!("fma");
+    let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+    match (avx2, avx512) {
+        (true, true) => 512,
+        (true, false) => 256,
+        (false, _) => 0,
+    }
+}
+
 /// The sum of products.
 #[inline(always)]
 pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
     let mut sums = [0.0_f32; LANES];
     let (left_lanes, right_lanes) = (left.chunks_exact(LANES), right.chunks_exact(LANES));
-    let rest = left_lanes.remainder().iter().zip(right_lanes.remainder());
-    let mut sum: f32 = rest.map(|(l, r)| l * r).sum();
+    let mut rest = 0.0_f32;
+    for (left, right) in left_lanes.remainder().iter().zip(right_lanes.remainder()) {
+        rest = left.mul_add(*right, rest);
+    }
     for (left, right) in left_lanes.zip(right_lanes) {
         for lane in 0..LANES {
-            sums[lane] += left[lane] * right[lane];
+            sums[lane] = left[lane].mul_add(right[lane], sums[lane]);
         }
     }
+    rest + added(sums)
+}
+
+/// The sum of lanes, half by half.
+#[inline(always)]
+fn added(mut sums: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
@@ -49,8 +83,7 @@ pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
         }
         width /= 2;
     }
-    sum += sums[0];
-    sum
+    sums[0]
 }
 
 /// The sum.
@@ -58,13 +91,52 @@ pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
 pub(crate) fn sum(values: &[f32]) -> f32 {
     let mut sums = [0.0_f32; LANES];
     let lanes = values.chunks_exact(LANES);
-    let rest: f32 = lanes.remainder().iter().sum();
+    let mut rest = 0.0;
+    for value in lanes.remainder() {
+        rest += *value;
+    }
     for values in lanes {
         for lane in 0..LANES {
             sums[lane] += values[lane];
         }
     }
-    rest + sums.iter().sum::<f32>()
+    rest + added(sums)
+}
+
+/// Replaces values by `e^(x - most)`; gives their sum.
+#[inline(always)]
+pub(crate) fn exp_all(values: &mut [f32], most: f32) -> f32 {
+    let mut sums = [0.0_f32; LANES];
+    let mut lanes = values.chunks_exact_mut(LANES);
+    for values in lanes.by_ref() {
+        for lane in 0..LANES {
+            values[lane] = exp(values[lane] - most);
+            sums[lane] += values[lane];
+        }
+    }
+    let mut rest = 0.0;
+    for value in lanes.into_remainder() {
+        *value = exp(*value - most);
+        rest += *value;
+    }
+    rest + added(sums)
+}
+
+/// The sum of `e^(x - most)`.
+#[inline(always)]
+pub(crate) fn exp_sum(values: &[f32], most: f32) -> f32 {
+    let mut sums = [0.0_f32; LANES];
+    let lanes = values.chunks_exact(LANES);
+    let mut rest = 0.0;
+    for value in lanes.remainder() {
+        rest += exp(value - most);
+    }
+    for values in lanes {
+        for lane in 0..LANES {
+            sums[lane] += exp(values[lane] - most);
+        }
+    }
+    rest + added(sums)
 }
 
 /// The largest value.
@@ -78,7 +150,14 @@ pub(crate) fn greatest(values: &[f32]) -> f32 {
             most[lane] = if values[lane] > most[lane] { values[lane] } else { most[lane] };
         }
     }
-    most.iter().chain(rest).fold(f32::NEG_INFINITY, |most, value| most.max(*value))
+    let mut all = f32::NEG_INFINITY;
+    for value in rest {
+        all = if *value > all { *value } else { all };
+    }
+    for value in most {
+        all = if value > all { value } else { all };
+    }
+    all
 }
 
 /// `target += factor * values`.
@@ -96,14 +175,14 @@ pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     let x = if x < -87.0 { -87.0 } else { x };
     let x = if x > 88.0 { 88.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
     let whole = shifted - ROUND;
-    let rest = (x - whole * 0.693_359_4) - whole * -2.121_944_4e-4;
+    let rest = whole.mul_add(2.121_944_4e-4, whole.mul_add(-0.693_359_4, x));
     let mut sum = 1.987_569_1e-4_f32;
     for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
-        sum = sum * rest + coefficient;
+        sum = sum.mul_add(rest, coefficient);
     }
-    let fraction = sum * rest * rest + rest + 1.0;
+    let fraction = sum.mul_add(rest * rest, rest) + 1.0;
     let exponent = (shifted.to_bits().wrapping_sub(ROUND.to_bits())).wrapping_add(127) << 23;
     fraction * f32::from_bits(exponent)
 }
@@ -135,6 +214,12 @@ mod tests {
             let values: Vec<f32> = (0..length).map(|value| value as f32).collect();
             let total: f32 = values.iter().sum();
             assert_eq!(sum(&values), total);
+            let mut powers = values.clone();
+            let all = exp_all(&mut powers, length as f32);
+            let right = values.iter().map(|value| exp(value - length as f32)).collect::<Vec<_>>();
+            assert_eq!(powers, right);
+            assert!((all - sum(&right)).abs() < 1e-6, "{all}");
+            assert!((all - exp_sum(&values, length as f32)).abs() < 1e-6, "{all}");
             assert_eq!(dot(&values, &vec![2.0; length]), 2.0 * total);
             assert_eq!(greatest(&values).max(0.0), (length as f32 - 1.0).max(0.0));
         }

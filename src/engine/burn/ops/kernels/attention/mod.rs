@@ -23,6 +23,7 @@ use super::matrix::Line;
 use super::matrix::tile::ROWS;
 use super::product::path::Path;
 use super::product::simd::{Portable, Simd};
+use super::written;
 use crate::burn::decoder::Heads;
 
 /// Queries whose scores are computed at a time: whole tiles.
@@ -35,9 +36,10 @@ fn width(heads: Heads) -> usize {
 /// `[tokens, query width]` from `[tokens, width]`.
 pub(crate) fn forward(qkv: &[f32], ranges: &[Range<usize>], heads: Heads) -> Vec<f32> {
     let (width, out_width) = (width(heads), heads.query_width());
-    let mut out = vec![0.0; qkv.len() / width * out_width];
-    run(Path::best(), (qkv, &[]), &mut out, ranges, heads);
-    out
+    written(qkv.len() / width * out_width, |out| {
+        clear_gaps(out, out_width, ranges);
+        run(Path::best(), (qkv, &[]), out, ranges, heads);
+    })
 }
 
 /// The gradient of `qkv` for a gradient of the result.
@@ -47,9 +49,20 @@ pub(crate) fn backward(
     ranges: &[Range<usize>],
     heads: Heads,
 ) -> Vec<f32> {
-    let mut result = vec![0.0; qkv.len()];
-    run(Path::best(), (qkv, gradient), &mut result, ranges, heads);
-    result
+    written(qkv.len(), |result| {
+        clear_gaps(result, width(heads), ranges);
+        run(Path::best(), (qkv, gradient), result, ranges, heads);
+    })
+}
+
+/// Rows of no sequence are 0.
+fn clear_gaps(out: &mut [f32], width: usize, ranges: &[Range<usize>]) {
+    let mut from = 0;
+    for range in ranges {
+        out[from * width..range.start * width].fill(0.0);
+        from = range.end;
+    }
+    out[from * width..].fill(0.0);
 }
 
 /// One key-value head of one sequence, with the query heads that it serves.
@@ -230,6 +243,16 @@ impl Task<'_> {
             self.rows(key).turned(&mut scratch.keys_turned, self.length);
             self.rows(key).panels(&mut scratch.keys, self.length);
             self.rows(value).turned(&mut scratch.values_turned, self.length);
+            for row in 0..self.length {
+                for column in [key, value] {
+                    // SAFETY: the sequence has these rows, the heads these columns; they are this
+                    // task's alone.
+                    unsafe {
+                        let to = self.out.add((self.first + row) * width(self.heads) + column);
+                        to.write_bytes(0, size);
+                    }
+                }
+            }
         }
         let turned = scratch.keys_turned.as_ptr().cast();
         let values = scratch.values_turned.as_ptr().cast();
@@ -250,9 +273,7 @@ impl Task<'_> {
                 slopes.multiply::<S, MOST, G>(left, (gradient, values), 1.0);
                 for row in 0..rows {
                     let factor = weights.softmax(row);
-                    let seen = weights.pieces(row, first + row + 1);
-                    seen.for_each(|piece| piece.iter_mut().for_each(|weight| *weight *= factor));
-                    slopes.slope(weights, row);
+                    slopes.slope(weights, row, factor);
                 }
                 // Keys and values are shared by query heads and by blocks: add. Queries are not.
                 let of_queries = (out.add(first * width + query), width);

@@ -8,7 +8,7 @@ use crate::burn::ops::kernels::matrix::tile::{
 };
 use crate::burn::ops::kernels::matrix::{Line, place};
 use crate::burn::ops::kernels::product::simd::Simd;
-use crate::burn::ops::kernels::vector::{dot, exp, greatest, sum};
+use crate::burn::ops::kernels::vector::{dot, exp_all, greatest};
 
 /// Some rows of a matrix: `size` numbers each, `stride` apart.
 #[derive(Clone, Copy)]
@@ -133,6 +133,7 @@ impl Scores {
                     unsafe {
                         let tile = Tile {
                             left: own.add(row * LEFT),
+                            left_stride: 0,
                             panel: turned.add(key * rows.size + start * PANEL),
                             depth,
                             out: self.at(row, key),
@@ -140,6 +141,7 @@ impl Scores {
                             columns: PANEL,
                             scale,
                             add: start > 0,
+                            to: self.at(row, key),
                         };
                         let rows = (self.rows - row).min(ROWS);
                         tile::multiply::<S, InRows, MOST, G>(tile, rows);
@@ -166,6 +168,7 @@ impl Scores {
                     unsafe {
                         let tile = Tile {
                             left: self.at(row, key),
+                            left_stride: 0,
                             panel: panels.add(column * count + key * PANEL),
                             depth: (seen - key).min(DEPTH),
                             out: out.add(row * out_stride + column),
@@ -173,6 +176,7 @@ impl Scores {
                             columns: (size - column).min(PANEL),
                             scale,
                             add: key > 0,
+                            to: out.add(row * out_stride + column),
                         };
                         let rows = (self.rows - row).min(ROWS);
                         tile::multiply::<S, InRows, MOST, G>(tile, rows);
@@ -204,6 +208,7 @@ impl Scores {
                         let part = end.min((first / DEPTH + 1) * DEPTH);
                         let tile = Tile {
                             left: self.at(unseen, first),
+                            left_stride: 0,
                             panel: panels.add((column / PANEL * self.rows + unseen) * PANEL),
                             depth: self.rows - unseen,
                             out: out.add(first * out_stride + column),
@@ -211,6 +216,7 @@ impl Scores {
                             columns: (size - column).min(PANEL),
                             scale,
                             add: true,
+                            to: out.add(first * out_stride + column),
                         };
                         tile::multiply::<S, InColumns, MOST, G>(tile, part - first);
                         first = part;
@@ -225,16 +231,15 @@ impl Scores {
     #[inline(always)]
     pub(super) fn softmax(self, row: usize) -> f32 {
         let keys = self.first + row + 1;
-        let most = self.pieces(row, keys).fold(f32::NEG_INFINITY, |most, piece| {
+        // Loops, not folds: a closure that is handed on has not the instructions of this function.
+        let mut most = f32::NEG_INFINITY;
+        for piece in self.pieces(row, keys) {
             let own = greatest(piece);
-            if own > most { own } else { most }
-        });
+            most = if own > most { own } else { most };
+        }
         let mut total = 0.0;
         for piece in self.pieces(row, keys) {
-            for score in piece.iter_mut() {
-                *score = exp(*score - most);
-            }
-            total += sum(piece);
+            total += exp_all(piece, most);
         }
         self.forget(row);
         1.0 / total
@@ -250,14 +255,20 @@ impl Scores {
         }
     }
 
-    /// From the gradient of the weights to that of the scores.
+    /// From the gradient of the weights to that of the scores; the weights are still to be multiplied
+    /// with a factor.
     #[inline(always)]
-    pub(super) fn slope(self, weights: Self, row: usize) {
+    pub(super) fn slope(self, weights: Self, row: usize, factor: f32) {
         let keys = self.first + row + 1;
         let both = || self.pieces(row, keys).zip(weights.pieces(row, keys));
-        let mean: f32 = both().map(|(slopes, weights)| dot(slopes, weights)).sum();
+        let mut mean = 0.0;
+        for (slopes, weights) in both() {
+            mean += dot(slopes, weights);
+        }
+        mean *= factor;
         for (slopes, weights) in both() {
             for (slope, weight) in slopes.iter_mut().zip(weights) {
+                *weight *= factor;
                 *slope = *weight * (*slope - mean);
             }
         }

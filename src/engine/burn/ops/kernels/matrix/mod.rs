@@ -18,22 +18,28 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use self::tile::{DEPTH, InRows, InTiles, LEFT, PANEL, ROWS, Tile};
+use self::tile::{DEPTH, InPlace, InRows, InTiles, LEFT, PANEL, ROWS, Tile};
 use super::product::path::Path;
 use super::product::simd::{LANES, Portable, Simd};
+use super::written;
 use crate::burn::views::View;
 
-/// Rows that a task takes: with a part of the depth 200 KiB of the second cache.
-const TASK_ROWS: usize = 192;
+/// Rows that a task takes: with a part of the depth 400 KiB of the second cache.
+const TASK_ROWS: usize = 384;
 
-/// Panels that a task packs at a time: 256 KiB of the second cache.
-const PANELS: usize = 4;
+/// Numbers of the right side that are packed at a time, for all tasks: 4 MiB. The left side is read
+/// again for each.
+const PACKED: usize = 1 << 20;
 
-/// Numbers of turned columns that are packed at a time, for all tasks: 4 MiB.
-const TURNED: usize = 1 << 20;
-
-/// Rows of turned columns that are written at a time: they stay in the first cache.
+/// Rows of columns that are written at a time: they stay in the first cache.
 const TURNED_ROWS: usize = 64;
+
+/// Numbers that are copied at once where a tile's rows stand side by side: no fewer than [`ROWS`]. So
+/// many columns are packed before the next tile: they stay in the first cache.
+const WIDE: usize = 8;
+
+/// Rows so many numbers apart, or a multiple, ask for the same places of the caches: copied they do not.
+const FAR: usize = 1024;
 
 /// Below this many multiplications a product stays on its thread.
 const PARALLEL_MIN: usize = 1 << 20;
@@ -41,7 +47,8 @@ const PARALLEL_MIN: usize = 1 << 20;
 /// Adds `left · right` to a matrix that lies row by row.
 pub(crate) fn add_product(target: &mut [f32], left: View<'_>, right: View<'_>) {
     assert_eq!(target.len(), left.rows * right.columns, "the target is as large as the product");
-    let out = Out { start: target.as_mut_ptr(), stride: right.columns, add: true };
+    let start = target.as_mut_ptr();
+    let out = Out { start, stride: right.columns, to: start };
     run(Path::best(), out, left, right);
 }
 
@@ -51,13 +58,24 @@ pub(crate) fn multiplied(left: View<'_>, right: View<'_>) -> Vec<f32> {
     if left.columns == 0 {
         return vec![0.0; count];
     }
-    let mut values = Vec::with_capacity(count);
-    let out = Out { start: values.as_mut_ptr(), stride: right.columns, add: false };
-    run(Path::best(), out, left, right);
-    // SAFETY: there is room for them, and the tiles of the first part of the depth, which there is,
-    // have written all of them.
-    unsafe { values.set_len(count) };
-    values
+    fresh(left, right, std::ptr::null())
+}
+
+/// `sum + left · right`, row by row.
+pub(crate) fn multiplied_added(sum: &[f32], left: View<'_>, right: View<'_>) -> Vec<f32> {
+    assert_eq!(sum.len(), left.rows * right.columns, "the sum is as large as the product");
+    match left.columns {
+        0 => sum.to_vec(),
+        _ => fresh(left, right, sum.as_ptr()),
+    }
+}
+
+/// A product of some depth, added to what is there or to nothing.
+fn fresh(left: View<'_>, right: View<'_>, to: *const f32) -> Vec<f32> {
+    written(left.rows * right.columns, |values| {
+        let out = Out { start: values.as_mut_ptr(), stride: right.columns, to };
+        run(Path::best(), out, left, right);
+    })
 }
 
 /// Where the tiles go. Each task has its own.
@@ -65,7 +83,8 @@ pub(crate) fn multiplied(left: View<'_>, right: View<'_>) -> Vec<f32> {
 struct Out {
     start: *mut f32,
     stride: usize,
-    add: bool,
+    /// What they are added to, or null.
+    to: *const f32,
 }
 
 // SAFETY: no two tasks write the same number.
@@ -76,25 +95,22 @@ unsafe impl Sync for Out {}
 #[repr(C, align(64))]
 pub(super) struct Line([f32; LANES]);
 
-/// Room for packed numbers, which is used again.
-#[derive(Default)]
-struct Room {
-    left: Vec<Line>,
-    right: Vec<Line>,
-}
-
 /// A place for so many numbers.
 pub(super) fn place(lines: &mut Vec<Line>, numbers: usize) -> *mut f32 {
     let count = numbers.div_ceil(LANES);
     if lines.len() < count {
+        // What was there is given back before, and no more is taken than is asked for.
+        lines.clear();
+        lines.shrink_to_fit();
+        lines.reserve_exact(count);
         lines.resize(count, Line([0.0; LANES]));
     }
     lines.as_mut_ptr().cast()
 }
 
 thread_local! {
-    /// A thread's room for what its tasks pack, and for what it packs for all tasks.
-    static OWN: RefCell<Room> = RefCell::default();
+    /// A thread's room for the rows that its tasks pack, and for what it packs for all tasks.
+    static OWN: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
     static SHARED: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -103,9 +119,8 @@ thread_local! {
 struct Block<'a> {
     out: Out,
     left: View<'a>,
-    right: View<'a>,
-    /// Panels of all of the depth, if they are packed already.
-    packed: Option<Packed>,
+    /// Panels of all of the depth, of the block's columns.
+    panels: Panels,
     /// Of the result.
     first_row: usize,
     rows: usize,
@@ -113,11 +128,12 @@ struct Block<'a> {
     columns: usize,
 }
 
+/// Numbers of the right side.
 #[derive(Clone, Copy)]
-struct Packed(*const f32);
+struct Panels(*const f32);
 
-// SAFETY: it is only read while tasks run.
-unsafe impl Sync for Packed {}
+// SAFETY: they are only read while tasks run.
+unsafe impl Sync for Panels {}
 
 fn run(path: Path, out: Out, left: View<'_>, right: View<'_>) {
     assert!(Path::available().contains(&path), "the processor has no {path:?}");
@@ -131,22 +147,17 @@ fn run(path: Path, out: Out, left: View<'_>, right: View<'_>) {
         true => 1,
         false => rayon::current_num_threads(),
     };
-    let is_turned = right.column_stride != 1;
-    let width = match is_turned {
-        true => (TURNED / depth / PANEL).max(1) * PANEL,
-        false => columns,
-    };
+    let width = (PACKED / depth / PANEL).max(1) * PANEL;
     let tasks = threads * rows.div_ceil(threads * TASK_ROWS);
     let height = rows.div_ceil(tasks).next_multiple_of(ROWS);
     let mut shared = SHARED.take();
     for first_column in (0..columns).step_by(width) {
         let columns = (columns - first_column).min(width);
-        let block =
-            Block { out, left, right, packed: None, first_row: 0, rows, first_column, columns };
-        let packed = is_turned.then(|| turned(&mut shared, &block, threads));
+        let panels = packed(&mut shared, right, first_column..first_column + columns, threads);
+        let block = Block { out, left, panels, first_row: 0, rows, first_column, columns };
         let task = |first_row: usize| {
             let rows = (rows - first_row).min(height);
-            OWN.with_borrow_mut(|room| on(path, Block { packed, first_row, rows, ..block }, room));
+            OWN.with_borrow_mut(|own| on(path, Block { first_row, rows, ..block }, own));
         };
         match threads {
             1 => (0..rows).step_by(height).for_each(task),
@@ -156,38 +167,61 @@ fn run(path: Path, out: Out, left: View<'_>, right: View<'_>) {
     SHARED.set(shared);
 }
 
-/// Packs the columns of a block whose numbers follow each other.
-fn turned(lines: &mut Vec<Line>, block: &Block<'_>, threads: usize) -> Packed {
-    let (right, depth) = (block.right, block.right.rows);
-    let size = depth * PANEL;
-    let start = place(lines, block.columns.div_ceil(PANEL) * size);
+/// Packs columns of the right side, panel by panel.
+fn packed(lines: &mut Vec<Line>, right: View<'_>, columns: Range<usize>, threads: usize) -> Panels {
+    let each = right.rows * PANEL / LANES;
+    let start = place(lines, columns.len().div_ceil(PANEL) * right.rows * PANEL);
     let panel = |number: usize, lines: &mut [Line]| {
-        let first = block.first_column + number * PANEL;
-        let count = (block.first_column + block.columns - first).min(PANEL);
-        for from in (0..depth).step_by(TURNED_ROWS) {
-            let rows = from..(from + TURNED_ROWS).min(depth);
-            for lane in 0..PANEL {
-                let column = (first + lane) * right.column_stride;
-                for row in rows.clone() {
-                    let at = row * PANEL + lane;
-                    lines[at / LANES].0[at % LANES] = match lane < count {
-                        true => right.values[column + row * right.row_stride],
-                        false => 0.0,
-                    };
-                }
-            }
+        let first = columns.start + number * PANEL;
+        let columns = first..columns.end.min(first + PANEL);
+        match right.column_stride {
+            1 => pack_columns(lines, right, columns),
+            _ => pack_turned(lines, right, columns),
         }
     };
-    let lines = &mut lines[..block.columns.div_ceil(PANEL) * size / LANES];
-    let each = size / LANES;
+    let lines = &mut lines[..columns.len().div_ceil(PANEL) * each];
     match threads {
         1 => (lines.chunks_mut(each).enumerate()).for_each(|(at, lines)| panel(at, lines)),
         _ => (lines.par_chunks_mut(each).enumerate()).for_each(|(at, lines)| panel(at, lines)),
     }
-    Packed(start)
+    Panels(start)
 }
 
-fn on(path: Path, block: Block<'_>, room: &mut Room) {
+/// Packs a panel of columns that follow each other.
+fn pack_columns(lines: &mut [Line], right: View<'_>, columns: Range<usize>) {
+    for (row, to) in lines.chunks_exact_mut(PANEL / LANES).enumerate() {
+        let from = &right.values[row * right.row_stride..][columns.clone()];
+        for (group, to) in to.iter_mut().enumerate() {
+            let from = &from[(group * LANES).min(from.len())..];
+            match from.first_chunk() {
+                Some(from) => to.0 = *from,
+                None => {
+                    to.0[..from.len()].copy_from_slice(from);
+                    to.0[from.len()..].fill(0.0);
+                }
+            }
+        }
+    }
+}
+
+/// Packs a panel of columns whose numbers follow each other.
+fn pack_turned(lines: &mut [Line], right: View<'_>, columns: Range<usize>) {
+    for from in (0..right.rows).step_by(TURNED_ROWS) {
+        let rows = from..(from + TURNED_ROWS).min(right.rows);
+        for lane in 0..PANEL {
+            let column = (columns.start + lane) * right.column_stride;
+            for row in rows.clone() {
+                let at = row * PANEL + lane;
+                lines[at / LANES].0[at % LANES] = match lane < columns.len() {
+                    true => right.values[column + row * right.row_stride],
+                    false => 0.0,
+                };
+            }
+        }
+    }
+}
+
+fn on(path: Path, block: Block<'_>, room: &mut Vec<Line>) {
     // SAFETY: `run` has asserted that the processor has these instructions, and that the matrices lie
     // inside their slices.
     unsafe {
@@ -204,70 +238,93 @@ fn on(path: Path, block: Block<'_>, room: &mut Room) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::super::product::{avx2::Avx2, avx512::Avx512};
-    use super::{Block, Room, compute};
+    use super::{Block, Line, compute};
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(super) fn avx2(block: Block<'_>, room: &mut Room) {
+    pub(super) fn avx2(block: Block<'_>, room: &mut Vec<Line>) {
         // SAFETY: the processor has the instructions of this function.
         unsafe { compute::<Avx2, 4, 1>(block, room) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub(super) fn avx512(block: Block<'_>, room: &mut Room) {
+    pub(super) fn avx512(block: Block<'_>, room: &mut Vec<Line>) {
         // SAFETY: the processor has the instructions of this function.
         unsafe { compute::<Avx512, 6, 4>(block, room) }
     }
 }
 
+/// How the left side is read.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Packed in tiles: its rows do not follow each other.
+    Tiles,
+    /// Rows copied closer to each other.
+    Copy,
+    /// As it lies.
+    InPlace,
+}
+
+impl Way {
+    fn of(left: View<'_>) -> Self {
+        match (left.column_stride, left.row_stride % FAR) {
+            (1, 0) => Self::Copy,
+            (1, _) => Self::InPlace,
+            _ => Self::Tiles,
+        }
+    }
+}
+
 /// A block: part by part of the depth, panel by panel, tile by tile.
 #[inline(always)]
-unsafe fn compute<S: Simd, const MOST: usize, const G: usize>(block: Block<'_>, room: &mut Room) {
-    let Block { out, left, right, .. } = block;
-    let count = left.columns.div_ceil(DEPTH);
-    let each = left.columns.div_ceil(count);
-    let width = PANELS * PANEL;
-    for first in (0..block.columns).step_by(width) {
-        let columns = (block.columns - first).min(width);
-        let first_column = block.first_column + first;
-        for start in (0..left.columns).step_by(each) {
-            let depth = start..(start + each).min(left.columns);
-            // SAFETY: what is packed has the rows and columns of the block; the tiles are inside it.
-            unsafe {
-                let rows = block.first_row..block.first_row + block.rows;
-                let is_turned = left.column_stride != 1;
-                let (own, stride) = match is_turned {
-                    true => (pack_left(&mut room.left, left, &rows, &depth), depth.len()),
-                    false => (copy_left(&mut room.left, left, &rows, &depth), LEFT),
-                };
-                let (panels, size) = match block.packed {
-                    Some(Packed(panels)) => {
-                        let size = left.columns * PANEL;
-                        (panels.add(first / PANEL * size + start * PANEL), size)
-                    }
-                    None => {
-                        let columns = first_column..first_column + columns;
-                        let panels = pack_right(&mut room.right, right, &columns, &depth);
-                        (panels, depth.len() * PANEL)
-                    }
-                };
-                for column in (0..columns).step_by(PANEL) {
-                    for row in (0..block.rows).step_by(ROWS) {
-                        let at = (block.first_row + row) * out.stride + first_column + column;
-                        let tile = Tile {
-                            left: own.add(row * stride),
-                            panel: panels.add(column / PANEL * size),
-                            depth: depth.len(),
-                            out: out.start.add(at),
-                            out_stride: out.stride,
-                            columns: (columns - column).min(PANEL),
-                            scale: 1.0,
-                            add: out.add || start > 0,
-                        };
-                        let rows = (block.rows - row).min(ROWS);
-                        match is_turned {
-                            true => tile::multiply::<S, InTiles, MOST, G>(tile, rows),
-                            false => tile::multiply::<S, InRows, MOST, G>(tile, rows),
-                        }
+unsafe fn compute<S: Simd, const MOST: usize, const G: usize>(
+    block: Block<'_>,
+    room: &mut Vec<Line>,
+) {
+    let Block { out, left, .. } = block;
+    let each = left.columns.div_ceil(left.columns.div_ceil(DEPTH));
+    let rows = block.first_row..block.first_row + block.rows;
+    let way = Way::of(left);
+    for start in (0..left.columns).step_by(each) {
+        let depth = start..(start + each).min(left.columns);
+        let (own, size) = match way {
+            Way::Tiles => pack_left(room, left, &rows, &depth),
+            Way::Copy => (copy_left(room, left, &rows, &depth), ROWS * LEFT),
+            Way::InPlace => {
+                let at = rows.start * left.row_stride + start;
+                (left.values.as_ptr().wrapping_add(at), ROWS * left.row_stride)
+            }
+        };
+        let next = Next::after(left, &rows, &depth);
+        let tiles = block.columns.div_ceil(PANEL) * block.rows.div_ceil(ROWS);
+        let mut tile_number = 0;
+        for column in (0..block.columns).step_by(PANEL) {
+            for row in (0..block.rows).step_by(ROWS) {
+                // SAFETY: by the contract of the caller.
+                unsafe { next.ask::<S>(tile_number, tiles) };
+                tile_number += 1;
+                // SAFETY: what is packed has the rows and columns of the block; the tiles are inside it.
+                unsafe {
+                    let at = (block.first_row + row) * out.stride + block.first_column + column;
+                    let tile = Tile {
+                        left: own.add(row / ROWS * size),
+                        left_stride: left.row_stride,
+                        panel: block.panels.0.add(column * left.columns + start * PANEL),
+                        depth: depth.len(),
+                        out: out.start.add(at),
+                        out_stride: out.stride,
+                        columns: (block.columns - column).min(PANEL),
+                        scale: 1.0,
+                        add: start > 0 || !out.to.is_null(),
+                        to: match start {
+                            0 => out.to.wrapping_add(at),
+                            _ => out.start.add(at),
+                        },
+                    };
+                    let rows = (block.rows - row).min(ROWS);
+                    match way {
+                        Way::Tiles => tile::multiply::<S, InTiles, MOST, G>(tile, rows),
+                        Way::Copy => tile::multiply::<S, InRows, MOST, G>(tile, rows),
+                        Way::InPlace => tile::multiply::<S, InPlace, MOST, G>(tile, rows),
                     }
                 }
             }
@@ -275,76 +332,121 @@ unsafe fn compute<S: Simd, const MOST: usize, const G: usize>(block: Block<'_>, 
     }
 }
 
-/// Packs rows that do not follow each other: tile by tile, the [`ROWS`] of a column side by side.
+/// What of the left side is packed after a part: as many rows of the next part of the depth, or of the
+/// first if it was the last. A thread asks for it while it computes, so that packing finds it in the
+/// second cache.
+struct Next {
+    start: *const f32,
+    /// Pieces that follow each other in memory, how far apart they are, and the numbers of each.
+    pieces: usize,
+    stride: usize,
+    length: usize,
+}
+
+impl Next {
+    fn after(left: View<'_>, rows: &Range<usize>, depth: &Range<usize>) -> Self {
+        let (rows, depth) = match depth.end < left.columns {
+            true => (rows.clone(), depth.end..(depth.end + depth.len()).min(left.columns)),
+            false => (rows.end..(rows.end + rows.len()).min(left.rows), 0..depth.len()),
+        };
+        let at = rows.start * left.row_stride + depth.start * left.column_stride;
+        let start = left.values.as_ptr().wrapping_add(at);
+        match left.column_stride == 1 {
+            true => {
+                let (pieces, length) = (rows.len(), depth.len());
+                Self { start, pieces, stride: left.row_stride, length }
+            }
+            false => {
+                let (pieces, length) = (depth.len(), rows.len() * left.row_stride);
+                Self { start, pieces, stride: left.column_stride, length }
+            }
+        }
+    }
+
+    /// Asks for the part of it that belongs to one of `tiles` tiles.
+    #[inline(always)]
+    unsafe fn ask<S: Simd>(&self, tile: usize, tiles: usize) {
+        for piece in tile * self.pieces / tiles..(tile + 1) * self.pieces / tiles {
+            let line = self.start.wrapping_add(piece * self.stride);
+            for at in (0..self.length).step_by(LANES) {
+                // SAFETY: by the contract of the caller; a line may lie anywhere.
+                unsafe { S::prefetch(line.wrapping_add(at).cast()) };
+            }
+        }
+    }
+}
+
+/// Packs rows that do not follow each other: tile by tile, the [`ROWS`] of a column side by side. Gives
+/// how far apart tiles are, too.
 #[inline(always)]
-unsafe fn pack_left(
+fn pack_left(
     lines: &mut Vec<Line>,
     left: View<'_>,
     rows: &Range<usize>,
     depth: &Range<usize>,
-) -> *const f32 {
-    let start = place(lines, rows.len().next_multiple_of(ROWS) * depth.len());
-    let mut to = start;
-    for row in rows.clone().step_by(ROWS) {
-        let count = (rows.end - row).min(ROWS);
-        for at in depth.clone() {
-            let from = &left.values[row * left.row_stride + at * left.column_stride..];
-            // SAFETY: there is room for all tiles.
-            let to_column = unsafe { std::slice::from_raw_parts_mut(to, ROWS) };
-            match (count, left.row_stride) {
-                (ROWS, 1) => to_column.copy_from_slice(&from[..ROWS]),
-                (_, stride) => (0..count).for_each(|row| to_column[row] = from[row * stride]),
-            }
-            // SAFETY: as above.
-            to = unsafe { to.add(ROWS) };
+) -> (*const f32, usize) {
+    let size = ROWS * depth.len() + LANES;
+    let count = rows.len().div_ceil(ROWS) * size;
+    let start = place(lines, count);
+    // SAFETY: there is room for so many.
+    let to = unsafe { std::slice::from_raw_parts_mut(start, count) };
+    for from in (0..depth.len()).step_by(WIDE) {
+        let part = from..(from + WIDE).min(depth.len());
+        for (tile, row) in rows.clone().step_by(ROWS).enumerate() {
+            let (to, rows) = (&mut to[tile * size..], row..rows.end.min(row + ROWS));
+            pack_tile(to, left, &rows, (depth.start, &part));
         }
     }
-    start
+    (start, size)
+}
+
+/// Packs a part of a tile, which begins at `to`.
+#[inline(always)]
+fn pack_tile(
+    to: &mut [f32],
+    left: View<'_>,
+    rows: &Range<usize>,
+    (first, part): (usize, &Range<usize>),
+) {
+    let (start, step) =
+        (rows.start * left.row_stride + first * left.column_stride, left.column_stride);
+    let is_inside = start + (part.end - 1) * step + WIDE <= left.values.len()
+        && (part.end - 1) * ROWS + WIDE <= to.len();
+    if left.row_stride == 1 && rows.len() == ROWS && is_inside {
+        for at in part.clone() {
+            // A register at once: what is too much is overwritten by what follows.
+            // SAFETY: the last ones are inside, so all are.
+            unsafe {
+                let from = left.values.as_ptr().add(start + at * step).cast::<[f32; WIDE]>();
+                to.as_mut_ptr()
+                    .add(at * ROWS)
+                    .cast::<[f32; WIDE]>()
+                    .write_unaligned(from.read_unaligned());
+            }
+        }
+        return;
+    }
+    for at in part.clone() {
+        let (to, from) = (&mut to[at * ROWS..], &left.values[start + at * step..]);
+        (0..rows.len()).for_each(|row| to[row] = from[row * left.row_stride]);
+    }
 }
 
 /// Copies rows, [`LEFT`] apart.
 #[inline(always)]
-unsafe fn copy_left(
+fn copy_left(
     lines: &mut Vec<Line>,
     left: View<'_>,
     rows: &Range<usize>,
     depth: &Range<usize>,
 ) -> *const f32 {
-    let start = place(lines, rows.len() * LEFT);
-    for (at, row) in rows.clone().enumerate() {
+    let count = rows.len() * LEFT;
+    let start = place(lines, count);
+    // SAFETY: there is room for so many.
+    let to = unsafe { std::slice::from_raw_parts_mut(start, count) };
+    for (row, to) in rows.clone().zip(to.chunks_exact_mut(LEFT)) {
         let from = &left.values[row * left.row_stride + depth.start..][..depth.len()];
-        // SAFETY: there is room for all rows.
-        unsafe { start.add(at * LEFT).copy_from_nonoverlapping(from.as_ptr(), from.len()) };
-    }
-    start
-}
-
-/// Packs columns that follow each other, panel by panel.
-#[inline(always)]
-unsafe fn pack_right(
-    lines: &mut Vec<Line>,
-    right: View<'_>,
-    columns: &Range<usize>,
-    depth: &Range<usize>,
-) -> *const f32 {
-    let start = place(lines, columns.len().div_ceil(PANEL) * depth.len() * PANEL);
-    let mut to = start;
-    for column in columns.clone().step_by(PANEL) {
-        let count = (columns.end - column).min(PANEL);
-        for row in depth.clone() {
-            let from = &right.values[row * right.row_stride + column..][..count];
-            // SAFETY: there is room for all panels.
-            let to_row = unsafe { std::slice::from_raw_parts_mut(to, PANEL) };
-            match count {
-                PANEL => to_row.copy_from_slice(&from[..PANEL]),
-                _ => {
-                    to_row[..count].copy_from_slice(from);
-                    to_row[count..].fill(0.0);
-                }
-            }
-            // SAFETY: as above.
-            to = unsafe { to.add(PANEL) };
-        }
+        to[..from.len()].copy_from_slice(from);
     }
     start
 }

@@ -57,7 +57,8 @@ fn a_product_is_the_same_whichever_side_is_turned_and_on_every_processor() {
         {
             for path in Path::available() {
                 let mut values = vec![f32::NAN; rows * columns];
-                let out = Out { start: values.as_mut_ptr(), stride: columns, add: false };
+                let start = values.as_mut_ptr();
+                let out = Out { start, stride: columns, to: std::ptr::null() };
                 run(*path, out, left, right);
                 assert!(bits(&values) == wanted, "{path:?} {rows} × {depth} × {columns}");
             }
@@ -91,10 +92,13 @@ fn a_product_is_added_to_what_is_there_and_a_sum_of_nothing_is_nothing() {
     let mut sum = vec![1.0; 10 * 50];
     add_product(&mut sum, left, right);
     assert!(sum.iter().zip(&plain).all(|(sum, plain)| (sum - 1.0 - plain).abs() < 1e-5));
+    let again = multiplied_added(&[1.0; 10 * 50], left, right);
+    assert!(bits(&again) == bits(&sum), "the sum may be elsewhere");
     let none = View::whole(&[], 0);
     let (left, right) = (View { rows: 10, ..none }, View { columns: 50, ..none });
     let before = sum.clone();
     add_product(&mut sum, left, right);
     assert_eq!(sum, before);
     assert_eq!(multiplied(left, right), vec![0.0; 10 * 50]);
+    assert_eq!(multiplied_added(&before, left, right), before);
 }

@@ -28,8 +28,9 @@ pub(crate) const LEFT: usize = DEPTH + LANES;
 /// What a tile is computed from, and where it goes.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
-    /// Its first row's first number.
+    /// Its first row's first number, and how far apart rows are where they are [`InPlace`].
     pub(crate) left: *const f32,
+    pub(crate) left_stride: usize,
     /// `depth` times [`PANEL`] numbers.
     pub(crate) panel: *const f32,
     pub(crate) depth: usize,
@@ -38,15 +39,20 @@ pub(crate) struct Tile {
     /// Columns of the panel that are in `out`.
     pub(crate) columns: usize,
     pub(crate) scale: f32,
-    /// Whether it is added to what is there.
+    /// Whether it is added to what is in `to`, as far apart as in `out`.
     pub(crate) add: bool,
+    pub(crate) to: *const f32,
 }
 
 /// How the left side lies: from row to row, and from one number of a row to the next.
 pub(crate) trait Lie {
-    const ROW: usize;
     const STEP: usize;
+
+    fn row(tile: &Tile) -> usize;
 }
+
+/// Rows as the tile says.
+pub(crate) struct InPlace;
 
 /// Rows, [`LEFT`] apart.
 pub(crate) struct InRows;
@@ -57,19 +63,40 @@ pub(crate) struct InColumns;
 /// Rows of a tile side by side, tile by tile.
 pub(crate) struct InTiles;
 
-impl Lie for InRows {
-    const ROW: usize = LEFT;
+impl Lie for InPlace {
     const STEP: usize = 1;
+
+    #[inline(always)]
+    fn row(tile: &Tile) -> usize {
+        tile.left_stride
+    }
+}
+
+impl Lie for InRows {
+    const STEP: usize = 1;
+
+    #[inline(always)]
+    fn row(_: &Tile) -> usize {
+        LEFT
+    }
 }
 
 impl Lie for InColumns {
-    const ROW: usize = 1;
     const STEP: usize = LEFT;
+
+    #[inline(always)]
+    fn row(_: &Tile) -> usize {
+        1
+    }
 }
 
 impl Lie for InTiles {
-    const ROW: usize = 1;
     const STEP: usize = ROWS;
+
+    #[inline(always)]
+    fn row(_: &Tile) -> usize {
+        1
+    }
 }
 
 /// A tile of so many rows, at most [`ROWS`], in pieces of `MOST` rows and `G` groups, which divides
@@ -91,9 +118,10 @@ pub(crate) unsafe fn multiply<S: Simd, L: Lie, const MOST: usize, const G: usize
             // SAFETY: the tile has these rows and columns.
             unsafe {
                 let part = Tile {
-                    left: tile.left.add(row * L::ROW),
+                    left: tile.left.add(row * L::row(&tile)),
                     panel: tile.panel.add(column),
                     out: tile.out.add(row * tile.out_stride + column),
+                    to: tile.to.wrapping_add(row * tile.out_stride + column),
                     columns: tile.columns - column,
                     ..tile
                 };
@@ -118,14 +146,14 @@ unsafe fn piece<S: Simd, L: Lie, const R: usize, const G: usize>(tile: Tile) {
     // SAFETY: by the contract of `multiply`.
     unsafe {
         let mut sums = [[S::splat(0.0); G]; R];
-        let (mut panel, mut left) = (tile.panel, tile.left);
+        let (mut panel, mut left, stride) = (tile.panel, tile.left, L::row(&tile));
         for _ in 0..tile.depth {
             let mut held = [S::load(panel); G];
             for group in 1..G {
                 held[group] = S::load(panel.add(group * LANES));
             }
             for row in 0..R {
-                let value = S::splat(*left.add(row * L::ROW));
+                let value = S::splat(*left.add(row * stride));
                 for group in 0..G {
                     sums[row][group] = S::fused(held[group], value, sums[row][group]);
                 }
@@ -149,15 +177,16 @@ unsafe fn piece<S: Simd, L: Lie, const R: usize, const G: usize>(tile: Tile) {
             }
             for row in 0..R {
                 let values = &values[row].as_flattened()[..tile.columns];
-                edge(tile.out.add(row * tile.out_stride), values, tile.add);
+                let at = row * tile.out_stride;
+                edge(tile.out.add(at), values, tile.add.then(|| tile.to.add(at)));
             }
         } else if tile.add {
+            let one = S::splat(1.0);
             for row in 0..R {
                 for group in 0..G {
-                    S::add_to(
-                        tile.out.add(row * tile.out_stride + group * LANES),
-                        sums[row][group],
-                    );
+                    let at = row * tile.out_stride + group * LANES;
+                    let sum = S::fused(sums[row][group], one, S::load(tile.to.add(at)));
+                    S::store(tile.out.add(at), sum);
                 }
             }
         } else {
@@ -170,12 +199,12 @@ unsafe fn piece<S: Simd, L: Lie, const R: usize, const G: usize>(tile: Tile) {
     }
 }
 
-/// Writes or adds some numbers.
-unsafe fn edge(out: *mut f32, values: &[f32], add: bool) {
+/// Writes some numbers, added to others if there are any.
+unsafe fn edge(out: *mut f32, values: &[f32], to: Option<*const f32>) {
     for (at, value) in values.iter().enumerate() {
-        // SAFETY: there is room for them in `out`.
+        // SAFETY: there is room for them in `out`, and as many others.
         unsafe {
-            let old = if add { out.add(at).read() } else { 0.0 };
+            let old = to.map_or(0.0, |to| to.add(at).read());
             out.add(at).write(old + value);
         }
     }
